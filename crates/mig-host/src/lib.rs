@@ -1,0 +1,1 @@
+//! Reads an operating system below a given root.

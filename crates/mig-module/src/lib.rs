@@ -1,0 +1,1 @@
+//! The module trait, reports, budgets and the subprocess protocol.

@@ -1,0 +1,1 @@
+//! Configuration files, secrets, logging, clock, signals, exit codes.

@@ -1,0 +1,1 @@
+//! Moves actions from the store to agents and results back.

@@ -1,0 +1,1 @@
+//! The signed strings, OpenPGP signing and verification, who may run what.

@@ -1,0 +1,1 @@
+//! API, scheduler, store and relay in one process.

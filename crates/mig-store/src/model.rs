@@ -1,0 +1,221 @@
+//! What goes into the store and comes out of it.
+
+use std::time::Duration;
+
+use mig_types::{
+    Action, ActionId, ActionStatus, Agent, AgentId, AgentStatus, Command, CommandId, CommandStatus,
+    Fingerprint, InvestigatorId, InvestigatorStatus, ModuleResult, Permissions, QueueLoc,
+    Timestamp,
+};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Away: try again later.
+    #[error("database is not reachable")]
+    Unavailable {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An identifier or unique value is taken.
+    #[error("{what} already exists")]
+    Conflict { what: String },
+    /// The schema is older or newer than this program.
+    #[error("database schema is at version {found}, this program needs {wanted}")]
+    Schema { found: i64, wanted: i64 },
+    /// A target that parses but fails in the database, such as a bad cast.
+    #[error("the target cannot be evaluated: {message}")]
+    Target { message: String },
+    /// The last active administrator would lose that right.
+    #[error("will not remove last admin")]
+    LastAdmin,
+    /// Any other failure.
+    #[error("database failed")]
+    Failed {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Something happened that another part may be waiting for. A lost event costs
+/// latency, never correctness: every listener also has a timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoreEvent {
+    /// A pending action was stored.
+    ActionCreated(ActionId),
+    /// Commands wait to be published.
+    CommandsReady(ActionId),
+    /// Commands of the action reached a final status, or the action did.
+    Progress(ActionId),
+    /// Investigators or their keys changed.
+    InvestigatorsChanged,
+}
+
+/// Names one process for leases; unique per start.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Owner(pub String);
+
+/// A command to create, at dispatch.
+#[derive(Debug, Clone)]
+pub struct NewCommand {
+    pub id: CommandId,
+    pub agent: AgentId,
+}
+
+/// A command that waits to be published, with all that its message needs.
+#[derive(Debug, Clone)]
+pub struct Unpublished {
+    /// Complete as the agent shall receive it.
+    pub command: Command,
+    pub queueloc: QueueLoc,
+}
+
+/// A result as an agent reported it.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    pub id: CommandId,
+    pub queueloc: QueueLoc,
+    pub status: CommandStatus,
+    pub results: Vec<ModuleResult>,
+}
+
+/// What became of a [`Finished`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishOutcome {
+    /// Stored; the action it belongs to.
+    Stored(ActionId),
+    /// The command had a final status already; nothing changed.
+    AlreadyFinal(ActionId, CommandStatus),
+    /// No such command for this queueloc.
+    Unknown,
+}
+
+/// What became of a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeartbeatOutcome {
+    /// A row was created: the agent is new here.
+    New(AgentId),
+    /// The environment changed: the old row went offline, a new one took over.
+    Refreshed(AgentId),
+    /// The row was kept alive.
+    Updated(AgentId),
+}
+
+/// Times after which a silent agent changes status.
+#[derive(Debug, Clone, Copy)]
+pub struct Liveness {
+    /// `online` → `idle` after this silence (5 × heartbeat frequency).
+    pub idle_after: Duration,
+    /// `idle` → `offline` after this silence.
+    pub offline_after: Duration,
+}
+
+/// An investigator's row, keys included.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InvestigatorRow {
+    pub id: InvestigatorId,
+    pub name: String,
+    pub fingerprint: Option<Fingerprint>,
+    /// Armored text.
+    pub public_key: Option<String>,
+    pub status: InvestigatorStatus,
+    pub created_at: Timestamp,
+    pub last_modified: Timestamp,
+    pub permissions: Permissions,
+    pub has_api_key: bool,
+}
+
+/// An investigator to create.
+#[derive(Debug, Clone)]
+pub struct NewInvestigator {
+    pub name: String,
+    pub fingerprint: Option<Fingerprint>,
+    /// Armored text.
+    pub public_key: Option<String>,
+    /// Armored text; only the scheduler's own identity has one.
+    pub private_key: Option<String>,
+    pub permissions: Permissions,
+}
+
+/// A stored API key: salted hash, never the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyRow {
+    pub investigator: InvestigatorId,
+    pub hash: Vec<u8>,
+    pub salt: Vec<u8>,
+}
+
+/// A change of an investigator; `None` leaves a part as it is.
+#[derive(Debug, Clone, Default)]
+pub struct InvestigatorChange {
+    pub status: Option<InvestigatorStatus>,
+    pub permissions: Option<Permissions>,
+    /// `Some(None)` removes the key; `Some(Some((hash, salt)))` replaces it.
+    pub api_key: Option<Option<(Vec<u8>, Vec<u8>)>>,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    pub limit: u32,
+    pub offset: u32,
+}
+
+/// Filters of `GET /search`. `None` and empty mean "no filter"; patterns are
+/// SQL `ILIKE` patterns (`%`, `_`, backslash escapes).
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    pub after: Option<Timestamp>,
+    pub before: Option<Timestamp>,
+    pub action_id: Option<ActionId>,
+    pub action_name: Option<String>,
+    pub command_id: Option<CommandId>,
+    pub agent_id: Option<AgentId>,
+    pub agent_name: Option<String>,
+    pub agent_version: Option<String>,
+    pub investigator_id: Option<InvestigatorId>,
+    pub investigator_name: Option<String>,
+    pub threat_family: Option<String>,
+    pub status: Option<String>,
+    pub found_anything: Option<bool>,
+}
+
+/// A row of `agents_stats`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentsStats {
+    pub timestamp: Timestamp,
+    pub online_agents: u64,
+    pub online_agents_by_version: Vec<VersionCount>,
+    pub online_endpoints: u64,
+    pub idle_agents: u64,
+    pub idle_agents_by_version: Vec<VersionCount>,
+    pub idle_endpoints: u64,
+    pub new_endpoints: u64,
+    pub multi_agents_endpoints: u64,
+    pub disappeared_endpoints: u64,
+    pub flapping_endpoints: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct VersionCount {
+    pub version: String,
+    pub count: u64,
+}
+
+/// Where an action and its commands stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    pub action: Action,
+    /// Commands of the action by id order that finished after the cursor asked
+    /// for; see `CommandStore::finished_since`.
+    pub finished: Vec<Command>,
+}
+
+/// A status an agent row may be filtered by.
+pub type AgentStatusFilter = Option<AgentStatus>;
+/// A status an action row may be filtered by.
+pub type ActionStatusFilter = Option<ActionStatus>;
+
+/// An agent chosen by a target.
+pub type TargetedAgent = Agent;

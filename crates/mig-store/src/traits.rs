@@ -1,0 +1,235 @@
+//! The promises of the store, one trait per aggregate. `Store` is their sum.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mig_types::{
+    Action, ActionId, Agent, AgentId, Command, CommandId, Fingerprint, IdGenerator, InvestigatorId,
+    QueueLoc, Target, Timestamp,
+};
+use tokio::sync::broadcast;
+
+use crate::model::{
+    AgentsStats, ApiKeyRow, FinishOutcome, Finished, HeartbeatOutcome, InvestigatorChange,
+    InvestigatorRow, Liveness, NewCommand, NewInvestigator, Owner, Page, Search, StoreError,
+    StoreEvent, Unpublished,
+};
+
+type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Actions at rest.
+#[async_trait]
+pub trait ActionStore: Send + Sync {
+    /// Stores a new action and its signatures in one transaction, each
+    /// signature under its signer. The id is the caller's draw.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] when the id is taken (draw another).
+    async fn insert_action(
+        &self,
+        action: &Action,
+        signers: &[(InvestigatorId, String)],
+    ) -> Result<()>;
+
+    /// The action with counters and investigators.
+    async fn action(&self, id: ActionId) -> Result<Option<Action>>;
+
+    /// Takes up to `limit` actions to work on: `pending` ones that are valid
+    /// now, and `scheduled` or `preparing` ones whose owner's lease ran out.
+    /// Each becomes `scheduled` under a lease of `owner`; no two callers get
+    /// the same one.
+    async fn claim_actions(
+        &self,
+        owner: &Owner,
+        lease: Duration,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Action>>;
+
+    /// Creates every command of an action and sets it `inflight`, in one
+    /// transaction. Repeating it changes nothing: (action, agent) is unique.
+    /// Returns whether this call did it; `false` when the lease was lost or the
+    /// action is past that point.
+    async fn dispatch(
+        &self,
+        action: ActionId,
+        owner: &Owner,
+        commands: &[NewCommand],
+        now: Timestamp,
+    ) -> Result<bool>;
+
+    /// Ends an action that cannot run. `reason` is kept for operators.
+    async fn invalidate(&self, action: ActionId, reason: &str, now: Timestamp) -> Result<bool>;
+
+    /// Ends `pending`, `scheduled` and `preparing` actions without commands
+    /// whose validity passed. Returns them.
+    async fn sweep_expired_actions(&self, now: Timestamp) -> Result<Vec<ActionId>>;
+
+    /// Completes `inflight` actions without a command in `sent`. Set-based.
+    /// Returns them with final counters.
+    async fn complete_actions(&self, now: Timestamp) -> Result<Vec<Action>>;
+
+    /// Actions by filter, newest `validfrom` first, with counters and
+    /// investigators, in a constant number of queries.
+    async fn search_actions(&self, search: &Search, page: Page) -> Result<Vec<Action>>;
+
+    /// The ten actions started last, for the dashboard.
+    async fn last_actions(&self, limit: u32) -> Result<Vec<Action>>;
+}
+
+/// Commands at rest.
+#[async_trait]
+pub trait CommandStore: Send + Sync {
+    /// Takes commands that wait to be published and leases them to `owner`, so
+    /// that two schedulers do not publish the same one at once.
+    async fn claim_unpublished(
+        &self,
+        owner: &Owner,
+        lease: Duration,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Unpublished>>;
+
+    /// Records that the relay holds the commands.
+    async fn mark_published(&self, ids: &[CommandId], now: Timestamp) -> Result<()>;
+
+    /// Records a batch of results in one transaction; one outcome each, in
+    /// their order. A final status is never overwritten, except that a late
+    /// result replaces `expired`. Results are matched by command id and
+    /// queueloc, whatever became of the agent's row. U+0000 in any text of the
+    /// results is stored as `NULL`.
+    async fn finish_commands(
+        &self,
+        results: &[Finished],
+        now: Timestamp,
+    ) -> Result<Vec<FinishOutcome>>;
+
+    /// `sent` → `expired` for commands of actions that ended before
+    /// `now - grace`; set-based. Returns the actions touched and how many
+    /// commands.
+    async fn expire_commands(
+        &self,
+        grace: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<(ActionId, u64)>>;
+
+    async fn command(&self, id: CommandId) -> Result<Option<Command>>;
+
+    /// Commands by filter, newest first (ties by id).
+    async fn search_commands(&self, search: &Search, page: Page) -> Result<Vec<Command>>;
+
+    /// Final commands of one action with a finish sequence above `cursor`,
+    /// oldest first, and the cursor after them. Never skips one that commits
+    /// late: the sequence is drawn under the action's row lock.
+    async fn finished_since(
+        &self,
+        action: ActionId,
+        cursor: u64,
+        limit: u32,
+    ) -> Result<(Vec<Command>, u64)>;
+}
+
+/// Agents at rest.
+#[async_trait]
+pub trait AgentStore: Send + Sync {
+    /// Takes a batch of heartbeats in one transaction, one outcome each, in
+    /// their order. `heartbeatts` is set to `now`; see the specification for
+    /// when a row is created, refreshed or kept. Bodies were checked before.
+    async fn upsert_heartbeats(
+        &self,
+        beats: &[Agent],
+        ids: &IdGenerator,
+        now: Timestamp,
+    ) -> Result<Vec<HeartbeatOutcome>>;
+
+    /// `idle` → `offline`, then `online` → `idle`. Returns how many of each.
+    async fn sweep_agents(&self, liveness: Liveness, now: Timestamp) -> Result<(u64, u64)>;
+
+    async fn agent(&self, id: AgentId) -> Result<Option<Agent>>;
+
+    /// `online` and `idle` agents for which the target holds, one row per
+    /// queueloc (the one heard last), ordered by queueloc. Read-only, with a
+    /// statement timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Target`] when the database cannot evaluate it.
+    async fn agents_by_target(&self, target: &Target, now: Timestamp) -> Result<Vec<Agent>>;
+
+    /// Agents by filter, heard last first.
+    async fn search_agents(&self, search: &Search, page: Page) -> Result<Vec<Agent>>;
+
+    /// Computes all counters from the agents' rows and appends them.
+    async fn store_stats(&self, now: Timestamp) -> Result<AgentsStats>;
+
+    /// The newest statistics, if any were stored.
+    async fn latest_stats(&self) -> Result<Option<AgentsStats>>;
+
+    /// Queuelocs of endpoints that vanished within `window` and have no live
+    /// agent, for queue clean-up.
+    async fn vanished_endpoints(&self, window: Duration, now: Timestamp) -> Result<Vec<QueueLoc>>;
+}
+
+/// Investigators at rest.
+#[async_trait]
+pub trait InvestigatorStore: Send + Sync {
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] when the fingerprint is taken.
+    async fn insert_investigator(
+        &self,
+        new: &NewInvestigator,
+        now: Timestamp,
+    ) -> Result<InvestigatorRow>;
+
+    async fn investigator(&self, id: InvestigatorId) -> Result<Option<InvestigatorRow>>;
+
+    /// By fingerprint, whatever the status.
+    async fn investigator_by_fingerprint(
+        &self,
+        fingerprint: &Fingerprint,
+    ) -> Result<Option<InvestigatorRow>>;
+
+    /// Active investigators with a public key: the platform's keyring.
+    async fn active_investigators(&self) -> Result<Vec<InvestigatorRow>>;
+
+    /// Applies a change in one serializable step with the guard against losing
+    /// the last administrator. `None` when there is no such investigator.
+    async fn change_investigator(
+        &self,
+        id: InvestigatorId,
+        change: &InvestigatorChange,
+        now: Timestamp,
+    ) -> Result<Option<InvestigatorRow>>;
+
+    async fn search_investigators(
+        &self,
+        search: &Search,
+        page: Page,
+    ) -> Result<Vec<InvestigatorRow>>;
+
+    /// API keys of active investigators.
+    async fn api_keys(&self) -> Result<Vec<ApiKeyRow>>;
+
+    /// The scheduler's own identity: the lowest active investigator named
+    /// `migscheduler` that has a private key, as `(row, armored private key)`.
+    /// Creates it from `new` under a lock when there is none.
+    async fn scheduler_identity(
+        &self,
+        new: &NewInvestigator,
+        now: Timestamp,
+    ) -> Result<(InvestigatorRow, String)>;
+}
+
+/// Everything at rest.
+#[async_trait]
+pub trait Store: ActionStore + CommandStore + AgentStore + InvestigatorStore {
+    /// Events from this and, where the database can tell, other processes.
+    fn events(&self) -> broadcast::Receiver<StoreEvent>;
+
+    /// Answers when the database does.
+    async fn ping(&self) -> Result<()>;
+
+    async fn close(&self);
+}

@@ -1,0 +1,1 @@
+//! Test support: keys, builders and whole platforms of real processes.

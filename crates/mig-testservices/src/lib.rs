@@ -1,0 +1,1 @@
+//! Private PostgreSQL and RabbitMQ servers for tests.

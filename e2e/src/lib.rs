@@ -1,0 +1,1 @@
+//! End-to-end, attack and chaos suites over real processes and servers.

@@ -1,0 +1,1 @@
+//! The file module: metadata, content and checksum searches.

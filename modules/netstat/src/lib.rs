@@ -1,0 +1,1 @@
+//! The netstat module: interfaces, neighbours, connections and listening ports.

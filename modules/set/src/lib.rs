@@ -1,0 +1,1 @@
+//! The set of modules a build carries, one cargo feature each.
