@@ -1,1 +1,9 @@
-//! Reads an operating system below a given root.
+#![doc = include_str!("../README.md")]
+#![warn(clippy::indexing_slicing)]
+
+pub mod environment;
+pub mod fs;
+mod host;
+pub mod net;
+
+pub use host::{Host, HostError, LocalHost};

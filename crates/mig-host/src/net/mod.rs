@@ -1,0 +1,104 @@
+//! Network state: interfaces, neighbours and sockets.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+pub mod proc;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub mod netlink;
+#[cfg(not(target_os = "linux"))]
+mod other;
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{interfaces, namespaces, neighbours, sockets};
+#[cfg(not(target_os = "linux"))]
+pub(crate) use other::{interfaces, namespaces, neighbours, sockets};
+
+/// One network interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interface {
+    pub name: String,
+    /// Lower case with colons; empty when there is none.
+    pub mac: String,
+    pub addresses: Vec<InterfaceAddress>,
+}
+
+/// An address of an interface with the length of its network's prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InterfaceAddress {
+    pub ip: IpAddr,
+    pub prefix: u8,
+}
+
+impl std::fmt::Display for InterfaceAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.ip, self.prefix)
+    }
+}
+
+/// A network namespace and where its tables are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespace {
+    /// `default` for the own one when no others were asked for, else the
+    /// system's name, `net:[4026531993]`; empty where there are none.
+    pub label: String,
+    /// Directories to try in turn: processes may end while we look.
+    pub(crate) tables: Vec<PathBuf>,
+}
+
+/// A machine the host has spoken to on its own network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    pub ip: IpAddr,
+    /// Lower case with colons; zeros while unresolved.
+    pub mac: String,
+}
+
+/// A socket table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Tcp6,
+    Udp6,
+}
+
+impl Protocol {
+    pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Tcp6, Self::Udp6];
+
+    /// The name of its table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Tcp6 => "tcp6",
+            Self::Udp6 => "udp6",
+        }
+    }
+
+    pub const fn is_ipv6(self) -> bool {
+        matches!(self, Self::Tcp6 | Self::Udp6)
+    }
+}
+
+/// An open socket in any state. A listener's remote is the unspecified address
+/// and port 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Socket {
+    pub local: IpAddr,
+    pub local_port: u16,
+    pub remote: IpAddr,
+    pub remote_port: u16,
+}
+
+/// A row of a table that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("row {line} of {table} is malformed")]
+pub struct RowError {
+    pub table: &'static str,
+    /// Counted from 1, the header included.
+    pub line: usize,
+}

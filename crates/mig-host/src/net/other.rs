@@ -1,0 +1,33 @@
+//! Systems whose tables cannot be read yet: an error that says so.
+
+use std::io;
+
+use super::{Interface, Namespace, Neighbour, Protocol, RowError, Socket};
+use crate::host::{HostError, LocalHost};
+
+fn unsupported(what: &str) -> HostError {
+    HostError::new(what, io::Error::from(io::ErrorKind::Unsupported))
+}
+
+pub(crate) fn interfaces(_: &LocalHost) -> Result<Vec<Interface>, HostError> {
+    Err(unsupported("network interfaces"))
+}
+
+pub(crate) fn namespaces(_: &LocalHost, _: bool) -> Result<Vec<Namespace>, HostError> {
+    Ok(vec![Namespace { label: String::new(), tables: Vec::new() }])
+}
+
+pub(crate) fn neighbours(
+    _: &LocalHost,
+    _: &Namespace,
+) -> Result<Vec<Result<Neighbour, RowError>>, HostError> {
+    Err(unsupported("the neighbour table"))
+}
+
+pub(crate) fn sockets(
+    _: &LocalHost,
+    _: &Namespace,
+    protocol: Protocol,
+) -> Result<Vec<Result<Socket, RowError>>, HostError> {
+    Err(unsupported(protocol.as_str()))
+}

@@ -1,0 +1,161 @@
+//! The child's side of a module process.
+//!
+//! One message comes in on one line, one result document goes out; the exit
+//! code is 0 whatever the result says.
+
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use mig_host::{Host, LocalHost};
+use mig_types::{ModuleResult, wire};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::budget::Budget;
+use crate::module::DynModule;
+use crate::registry::Registry;
+
+/// Longest message accepted: far above what compressed parameters may unpack to.
+const MAX_MESSAGE: u64 = 256 << 20;
+
+/// How a module process was started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServeOptions {
+    /// Extra privacy mode: the result is masked before it leaves.
+    pub privacy: bool,
+    /// When the parent will kill us, from now. The module stops a little earlier.
+    pub deadline: Option<Duration>,
+    /// Threads to compute with; 0 means half of the machine.
+    pub threads: usize,
+    /// Print lines for people instead of the result document.
+    pub print: bool,
+}
+
+/// A message on the standard input of a module.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Message {
+    class: String,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    parameters: Value,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    persistsock: String,
+}
+
+/// The message that starts a module, without the final newline.
+pub fn parameters_message(params: &Value) -> Vec<u8> {
+    let message = Message {
+        class: "parameters".to_owned(),
+        parameters: params.clone(),
+        persistsock: String::new(),
+    };
+    // Text keys and plain values: this cannot fail.
+    wire::to_vec(&message).unwrap_or_default()
+}
+
+/// Reads one parameters message, runs the module on this machine, and writes
+/// exactly one result document without a newline. With `print`, lines instead.
+///
+/// # Errors
+///
+/// Only when `output` cannot be written: everything else is a result.
+pub fn serve(
+    registry: &Registry,
+    name: &str,
+    options: ServeOptions,
+    input: impl Read,
+    output: impl Write,
+) -> std::io::Result<()> {
+    serve_on(&LocalHost::default(), registry, name, &options, input, output)
+}
+
+/// [`serve`] on any host.
+pub fn serve_on(
+    host: &dyn Host,
+    registry: &Registry,
+    name: &str,
+    options: &ServeOptions,
+    input: impl Read,
+    mut output: impl Write,
+) -> std::io::Result<()> {
+    let Some(module) = registry.get(name) else {
+        let text = serde_json::to_string(&format!("module '{name}' is not available"))?;
+        output.write_all(format!("{{\"errors\": [{text}]}}").as_bytes())?;
+        return output.flush();
+    };
+    let document = read_parameters(input)
+        .map_err(ModuleResult::failed)
+        .and_then(|params| run(module, host, params, options))
+        .or_else(|failure| wire::to_vec(&failure))
+        .map_err(std::io::Error::other)?;
+    if options.print {
+        for line in lines(module, &document) {
+            writeln!(output, "{line}")?;
+        }
+    } else {
+        output.write_all(&document)?;
+    }
+    output.flush()
+}
+
+fn run(
+    module: &dyn DynModule,
+    host: &dyn Host,
+    params: Value,
+    options: &ServeOptions,
+) -> Result<Vec<u8>, ModuleResult> {
+    let deadline = options.deadline.map(|limit| {
+        // Time to write the result before the parent's patience ends.
+        let margin = (limit / 10).min(Duration::from_secs(5));
+        Instant::now() + limit.saturating_sub(margin)
+    });
+    let threads = match options.threads {
+        0 => crate::budget::default_threads(),
+        threads => threads,
+    };
+    let budget = Budget::new(deadline, threads);
+    // A fault in one module must look like an answer, not like a dead process.
+    let run = || module.run_document(host, params, &budget, options.privacy);
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no reason given".to_owned());
+        let text = if options.privacy { "masked" } else { text.as_str() };
+        ModuleResult::failed(format!("module '{}' failed: {text}", module.name()))
+    })
+}
+
+fn read_parameters(input: impl Read) -> Result<Value, String> {
+    let mut line = Vec::new();
+    let mut input = BufReader::new(input.take(MAX_MESSAGE));
+    input
+        .read_until(b'\n', &mut line)
+        .map_err(|error| format!("cannot read the parameters: {error}"))?;
+    let ended = line.last() == Some(&b'\n');
+    if !ended && line.len() as u64 == MAX_MESSAGE {
+        return Err(format!("the parameters message exceeds {MAX_MESSAGE} bytes"));
+    }
+    let text = line.trim_ascii_end();
+    if text.is_empty() {
+        let end = if ended { "unexpected end of JSON input" } else { "EOF" };
+        return Err(format!("ReadInputParameters() -> ReadInput() -> {end}"));
+    }
+    let message: Message = wire::from_slice(text).map_err(|error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        format!("ReadInputParameters() -> ReadInput() -> {}", source.unwrap_or_default())
+    })?;
+    if message.class != "parameters" {
+        return Err("unexpected input is not module parameters".to_owned());
+    }
+    Ok(message.parameters)
+}
+
+fn lines(module: &dyn DynModule, document: &[u8]) -> Vec<String> {
+    let printed = wire::from_slice::<ModuleResult>(document)
+        .map_err(|error| error.to_string())
+        .and_then(|result| module.print(&result, false).map_err(|error| error.one_line()));
+    printed.unwrap_or_else(|error| vec![error])
+}
