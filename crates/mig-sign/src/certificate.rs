@@ -375,3 +375,184 @@ fn is_known_to_go(params: &PublicParams) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::Keyring;
+    use crate::oneline;
+    use crate::sign::{self, SecretKey};
+    use crate::verify::{VerifyError, verify_detached};
+    use pgp::composed::KeyType;
+    use pgp::packet::{PubKeyInner, SecretSubkey, SignatureConfig, Subpacket};
+    use pgp::types::{Password, SigningKey};
+    use rand::rngs::OsRng;
+
+    fn now() -> Timestamp {
+        Timestamp::parse("2026-06-01T12:00:00Z").unwrap()
+    }
+
+    fn time() -> pgp::types::Timestamp {
+        pgp::types::Timestamp::from_secs(now().unix().try_into().unwrap())
+    }
+
+    fn subkey() -> SecretSubkey {
+        let kind = KeyType::Ed25519Legacy;
+        let (public, secret) = kind.generate(OsRng).unwrap();
+        let inner = PubKeyInner::new(KeyVersion::V4, kind.to_alg(), time(), None, public).unwrap();
+        SecretSubkey::new(PublicSubkey::from_inner(inner).unwrap(), secret).unwrap()
+    }
+
+    fn config(
+        typ: SignatureType,
+        key: &impl SigningKey,
+        flags: Option<KeyFlags>,
+    ) -> SignatureConfig {
+        let mut config = SignatureConfig::v4(typ, key.algorithm(), HashAlgorithm::Sha256);
+        config.hashed_subpackets = vec![
+            Subpacket::regular(SubpacketData::SignatureCreationTime(time())).unwrap(),
+            Subpacket::regular(SubpacketData::IssuerKeyId(key.legacy_key_id())).unwrap(),
+        ];
+        let flags = flags.map(|flags| Subpacket::regular(SubpacketData::KeyFlags(flags)).unwrap());
+        config.hashed_subpackets.extend(flags);
+        config
+    }
+
+    fn signing_flags() -> KeyFlags {
+        let mut flags = KeyFlags::default();
+        flags.set_sign(true);
+        flags
+    }
+
+    /// The certificate of `owner` with `subkey` bound to it, with or without
+    /// the subkey's consent.
+    fn with_subkey(
+        owner: &SecretKey,
+        subkey: &SecretSubkey,
+        flags: Option<KeyFlags>,
+        consent: Option<&SecretSubkey>,
+    ) -> Keyring {
+        let primary = &owner.packets().primary_key;
+        let mut binding = config(SignatureType::SubkeyBinding, primary, flags);
+        if let Some(signer) = consent {
+            let back = config(SignatureType::KeyBinding, signer, None)
+                .sign_primary_key_binding(
+                    signer,
+                    subkey.public_key(),
+                    &Password::empty(),
+                    primary.public_key(),
+                )
+                .unwrap();
+            let back = SubpacketData::EmbeddedSignature(Box::new(back));
+            binding.hashed_subpackets.push(Subpacket::regular(back).unwrap());
+        }
+        let binding = binding
+            .sign_subkey_binding(
+                primary,
+                primary.public_key(),
+                &Password::empty(),
+                subkey.public_key(),
+            )
+            .unwrap();
+        let mut public = owner.packets().to_public_key();
+        public
+            .public_subkeys
+            .push(SignedPublicSubKey::new(subkey.public_key().clone(), vec![binding]));
+        keyring(&public)
+    }
+
+    fn keyring(public: &SignedPublicKey) -> Keyring {
+        let armored = crate::keyring::armor_public(&public.to_bytes().unwrap());
+        let (keyring, errors) = Keyring::from_armored([armored]);
+        assert!(errors.is_empty(), "{errors:?}");
+        keyring
+    }
+
+    #[test]
+    fn a_subkey_signs_only_with_its_consent_and_flag() {
+        let owner = SecretKey::generate_ed25519("owner", now()).unwrap();
+        let (own, foreign) = (subkey(), subkey());
+        let packets = sign::detached(&own, b"data", time()).unwrap();
+        let signature = oneline::from_binary(&packets);
+        let flags = || Some(signing_flags());
+
+        let keyring = with_subkey(&owner, &own, flags(), Some(&own));
+        let signer = verify_detached(&keyring, b"data", &signature, now()).unwrap();
+        assert_eq!(signer.fingerprint, *owner.fingerprint());
+
+        for (flags, consent) in [
+            (flags(), None),
+            (flags(), Some(&foreign)),
+            (None, Some(&own)),
+            (Some(KeyFlags::default()), Some(&own)),
+        ] {
+            let keyring = with_subkey(&owner, &own, flags, consent);
+            let error = verify_detached(&keyring, b"data", &signature, now()).unwrap_err();
+            assert!(matches!(error, VerifyError::NotForSigning { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_binding_by_another_key_is_no_binding() {
+        let owner = SecretKey::generate_ed25519("owner", now()).unwrap();
+        let thief = SecretKey::generate_ed25519("thief", now()).unwrap();
+        let own = subkey();
+        let signature = oneline::from_binary(&sign::detached(&own, b"data", time()).unwrap());
+        // The thief's binding pasted into the owner's certificate.
+        let mut public = owner.packets().to_public_key();
+        let primary = &thief.packets().primary_key;
+        let binding = config(SignatureType::SubkeyBinding, primary, Some(signing_flags()))
+            .sign_subkey_binding(
+                primary,
+                primary.public_key(),
+                &Password::empty(),
+                own.public_key(),
+            )
+            .unwrap();
+        public
+            .public_subkeys
+            .push(SignedPublicSubKey::new(own.public_key().clone(), vec![binding]));
+        let error = verify_detached(&keyring(&public), b"data", &signature, now()).unwrap_err();
+        assert!(matches!(error, VerifyError::UnknownKey { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_primary_key_meant_only_to_certify_does_not_sign() {
+        let key = SecretKey::generate_ed25519("t", now()).unwrap();
+        let signature = key.sign(b"data", now()).unwrap();
+        let primary = &key.packets().primary_key;
+        let mut flags = KeyFlags::default();
+        flags.set_certify(true);
+        let mut public = key.packets().to_public_key();
+        let mut newer = config(SignatureType::CertPositive, primary, Some(flags));
+        let later = pgp::types::Timestamp::from_secs(time().as_secs() + 1);
+        newer.hashed_subpackets.push(
+            Subpacket::regular(SubpacketData::PolicyURI("https://example.net".into())).unwrap(),
+        );
+        newer.hashed_subpackets[0] =
+            Subpacket::regular(SubpacketData::SignatureCreationTime(later)).unwrap();
+        let user = public.details.users.first_mut().unwrap();
+        let newer = newer
+            .sign_certification(
+                primary,
+                primary.public_key(),
+                &Password::empty(),
+                Tag::UserId,
+                &user.id,
+            )
+            .unwrap();
+        user.signatures.push(newer);
+        let error = verify_detached(&keyring(&public), b"data", &signature, now()).unwrap_err();
+        assert!(matches!(error, VerifyError::NotForSigning { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_user_id_by_another_key_does_not_make_a_key() {
+        let key = SecretKey::generate_ed25519("t", now()).unwrap();
+        let other = SecretKey::generate_ed25519("t", now()).unwrap();
+        let mut public = key.packets().to_public_key();
+        public.details = other.packets().details.clone();
+        let error = Certificate::judge(&public).unwrap_err();
+        assert!(matches!(error, KeyError::NoUserId { .. }), "{error}");
+    }
+}

@@ -53,7 +53,7 @@ pub fn from_binary(packets: &[u8]) -> String {
 /// ```
 /// # use mig_sign::oneline;
 /// let line = oneline::from_binary(b"packets");
-/// assert_eq!(line, "cGFja2V0cw===tPfS");
+/// assert_eq!(line, "cGFja2V0cw===dWPq");
 /// assert_eq!(oneline::to_binary(&line).unwrap(), b"packets");
 /// assert!(oneline::to_binary("cGFja2V0cw").is_err());
 /// ```

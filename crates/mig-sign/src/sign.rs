@@ -174,6 +174,11 @@ impl SecretKey {
         signature.map(|packet| oneline::from_binary(&packet)).map_err(|error| self.failed(error))
     }
 
+    #[cfg(test)]
+    pub(crate) fn packets(&self) -> &SignedSecretKey {
+        &self.key
+    }
+
     fn failed(&self, source: pgp::errors::Error) -> SignError {
         SignError::Signing { fingerprint: self.fingerprint.clone(), source: Box::new(source) }
     }
@@ -214,7 +219,7 @@ fn is_subkey_unlocked(key: &SecretSubkey) -> bool {
     !key.secret_params().is_encrypted()
 }
 
-fn detached(
+pub(crate) fn detached(
     key: &impl SigningKey,
     data: &[u8],
     created: pgp::types::Timestamp,
