@@ -1,2 +1,48 @@
-//! Tasks of the workspace.
-fn main() {}
+//! Tasks of the workspace: `cargo xtask <task>`.
+
+#![expect(clippy::print_stdout, reason = "what a task found out is its output")]
+
+mod build;
+mod check;
+mod command;
+mod deps;
+#[cfg(unix)]
+mod packages;
+#[cfg(unix)]
+mod summary;
+#[cfg(unix)]
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: cargo xtask <task>
+
+  test [-p crate]… [filter]…  run the tests with private servers
+  check                       format, clippy, dependency directions, documentation
+  deps                        dependency directions alone
+  build <program>             release binary below bin/, OS=… ARCH=… BUILDENV=…";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<ExitCode> {
+    let Some((task, rest)) = arguments.split_first() else { bail!("{USAGE}") };
+    match task.as_str() {
+        #[cfg(unix)]
+        "test" => test::run(rest),
+        "check" => check::run(),
+        "deps" => deps::run(),
+        "build" => build::run(rest),
+        _ => bail!("unknown task {task}\n{USAGE}"),
+    }
+}

@@ -1,0 +1,49 @@
+# A thin face over cargo and `cargo xtask`.
+
+CARGO ?= cargo
+SETTINGS = OS=$(OS) ARCH=$(ARCH) BUILDENV=$(BUILDENV)
+PROGRAMS = mig mig-agent mig-api mig-scheduler mig-standalone
+
+# Optional: `make test TESTS="-p mig-store conformance"`.
+TESTS ?=
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 60
+
+.PHONY: all build check test attack chaos bench fuzz demo clean $(PROGRAMS)
+
+all: $(PROGRAMS)
+
+# Every program in the guide's place: bin/<os>/<arch>/<program>-latest.
+# OS=linux|darwin|windows, ARCH=amd64|386|arm64, BUILDENV=dev|prod|…
+$(PROGRAMS):
+	@$(CARGO) xtask build $@ $(SETTINGS)
+
+build:
+	@$(CARGO) build --workspace --all-targets
+
+check:
+	@$(CARGO) xtask check
+
+test:
+	@$(CARGO) xtask test $(TESTS)
+
+attack:
+	@$(CARGO) xtask test -p mig-e2e attack
+
+chaos:
+	@$(CARGO) xtask test -p mig-e2e chaos
+
+bench:
+	@$(CARGO) bench --workspace --benches
+
+fuzz:
+	@set -e; for target in $$($(CARGO) fuzz list); do \
+		$(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); \
+	done
+
+demo:
+	@$(CARGO) xtask demo $(DEMO_ARGS)
+
+clean:
+	@$(CARGO) clean
+	@rm -rf bin

@@ -1,0 +1,100 @@
+//! What the tests need from the system.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use mig_testservices::Watchdog;
+
+use crate::command::command;
+
+/// Debian's switch for services: 101 keeps an installation from starting them.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Installs what is missing, or says what to install.
+///
+/// # Errors
+///
+/// When something is missing and we may not install, or the installation fails.
+pub(crate) fn ensure() -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    let is_root = Path::new("/proc/self").metadata().is_ok_and(|self_| self_.uid() == 0);
+    if !is_root || !on_path("apt-get") {
+        bail!("missing for the tests: {list}\nhint: sudo apt-get install {list}");
+    }
+    eprintln!("test: installing {list}");
+    let _quiet = NoServices::new()?;
+    // A fresh machine has no package lists yet; elsewhere the old ones may do.
+    if let Err(error) = run_apt(&["update", "--quiet"]) {
+        eprintln!("test: {error}; going on with the package lists as they are");
+    }
+    run_apt(
+        &[["install", "--quiet", "--yes", "--no-install-recommends"].as_slice(), &missing].concat(),
+    )?;
+    let missing = self::missing();
+    if !missing.is_empty() {
+        bail!("still missing after the installation: {}", missing.join(" "));
+    }
+    Ok(())
+}
+
+fn missing() -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    if mig_testservices::postgres_bin().is_err() {
+        missing.push("postgresql");
+    }
+    if mig_testservices::rabbitmq_bin().is_err() {
+        missing.push("rabbitmq-server");
+    }
+    for (program, package) in [("gpg", "gnupg"), ("openssl", "openssl"), ("ps", "procps")] {
+        if !on_path(program) {
+            missing.push(package);
+        }
+    }
+    missing
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+fn run_apt(arguments: &[&str]) -> Result<()> {
+    let status = command("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("RUNLEVEL", "1")
+        .status()?;
+    if !status.success() {
+        bail!("apt-get {} failed: {status}", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// Keeps installed services from starting, for as long as it lives. A policy
+/// that the machine already has stays as it is.
+struct NoServices(Option<Watchdog>);
+
+impl NoServices {
+    fn new() -> Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY);
+        let Ok(mut file) = file else { return Ok(Self(None)) };
+        file.write_all(b"#!/bin/sh\nexit 101\n")?;
+        Ok(Self(Some(Watchdog::new("rm -f -- \"$1\"", &[POLICY.as_ref()])?)))
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.0.take().is_some() {
+            // The next installation would find it and keep it.
+            let _ = std::fs::remove_file(POLICY);
+        }
+    }
+}
