@@ -47,7 +47,7 @@ fn part() {
                 let _guard = mig_runtime::logging::init("mig-test", &config)?;
                 println!("ready");
                 while !shutdown.is_requested() {
-                    tracing::info!(action.id = 7u64, "tick");
+                    tracing::info!(target: "mig_test", { action.id = 7u64 }, "tick");
                     tokio::task::yield_now().await;
                 }
                 Ok(())

@@ -180,7 +180,12 @@ impl Postgres {
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut command = self.command(&self.bin.join("postgres"));
         command.arg("-D").arg(self.data()).arg("-p").arg(self.port.to_string());
-        let mut settings = vec!["listen_addresses=127.0.0.1", "unix_socket_directories="];
+        let mut settings = vec![
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            // Many tests at a time, each with a pool of its own.
+            "max_connections=300",
+        ];
         if !self.durable {
             settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off"]);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
@@ -14,7 +14,11 @@ use tracing_subscriber::registry::LookupSpan;
 use super::Output;
 use super::line::{Fields, Severity};
 
-/// Writes every event at or above a severity.
+/// Events of other crates must be at least this bad to be written: what
+/// libraries say about their work can hold credentials and results.
+const FOREIGN: Level = Level::WARN;
+
+/// Writes every event of ours at or above a severity.
 pub(super) struct LineLayer {
     threshold: Severity,
     output: Arc<Output>,
@@ -36,6 +40,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
             Severity::Notice | Severity::Info => LevelFilter::INFO,
             Severity::Debug => LevelFilter::DEBUG,
         })
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        metadata.target().starts_with("mig") || *metadata.level() <= FOREIGN
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -159,6 +167,17 @@ mod tests {
             ["- - - [critical] c", "- - - [error] e", "- - - [notice] n"]
         );
         assert_eq!(lines(Severity::Debug).len(), 5);
+    }
+
+    #[test]
+    fn other_crates_are_heard_only_when_something_is_wrong() {
+        let lines = logged(Severity::Debug, || {
+            tracing::info!(target: "lapin::frames", "password=hunter2");
+            tracing::debug!(target: "sqlx::query", "select 1");
+            tracing::warn!(target: "rustls", "odd");
+            tracing::debug!(target: "mig_store::db", "ours");
+        });
+        assert_eq!(lines, ["- - - [warning] odd", "- - - [debug] ours"]);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! the syslog words (`notice`, `critical`, …) refines the level. All other
 //! fields follow the text as `key=value`. Control characters are escaped: what
 //! a peer sent can neither forge a line nor drive a terminal.
+//!
+//! Crates whose name does not begin with `mig` are heard from `warn` on only.
 
 mod file;
 mod layer;
