@@ -1,10 +1,27 @@
 #![doc = include_str!("../README.md")]
 
+mod address;
+mod amqp;
+mod clock;
+mod config;
+mod dial;
+mod hands;
+mod link;
+mod local;
+mod names;
+mod remote;
+mod ws;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use mig_types::QueueLoc;
+
+pub use config::{RelayConfig, connect};
+pub use local::{LocalRelay, open_local};
+pub use names::MAX_BODY;
+pub use ws::{Role, WsAccount, serve_ws};
 
 /// Where a message goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,6 +54,9 @@ pub enum Source {
     Results,
     /// `mig.agt.heartbeats`.
     Heartbeats,
+    /// A worker's queue, `migevent.…`, bound to `toworkers` with one routing
+    /// key; declared and bound by consuming it.
+    Events { queue: String, key: String },
 }
 
 /// One message received and not yet acknowledged.
@@ -100,7 +120,14 @@ pub trait Relay: Send + Sync {
     /// outcome per message in their order. Durable before `Ok`.
     async fn publish(&self, messages: Vec<Message>) -> Vec<Result<(), RelayError>>;
 
-    /// Starts reading a queue. `prefetch` bounds what is in hand unacknowledged.
+    /// Starts reading a queue; what it declares is in place on return.
+    /// `prefetch` bounds what is in hand unacknowledged, zero means no bound.
+    ///
+    /// # Errors
+    ///
+    /// [`RelayError::Refused`] when the queue may not be read,
+    /// [`RelayError::Unavailable`] when the relay stayed away for a bounded
+    /// time or its schedulers have not declared their exchanges yet.
     async fn consume(&self, source: Source, prefetch: u16)
     -> Result<Box<dyn Consumer>, RelayError>;
 
@@ -127,7 +154,8 @@ pub trait Relay: Send + Sync {
 #[async_trait]
 pub trait Consumer: Send {
     /// Waits for at least one delivery, then takes what is there, up to `max`,
-    /// lingering at most `linger` to fill the batch.
+    /// lingering at most `linger` to fill the batch. With the whole prefetch
+    /// in hand it waits for ever: acknowledge or requeue first.
     ///
     /// # Errors
     ///

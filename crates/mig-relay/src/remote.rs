@@ -1,0 +1,156 @@
+//! Reading a queue of a relay elsewhere, across lost connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::hands::{Hands, Settled};
+use crate::link::Link;
+use crate::{Consumer, Delivery, RelayError};
+
+/// How long to wait before asking again a relay that is there and cannot serve
+/// us yet.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// Starts reading over a session.
+#[async_trait]
+pub(crate) trait Attach: Send + Sync + 'static {
+    type Session: Send + Sync + 'static;
+    type Feed: Feed;
+
+    /// Declares what the source needs and reads it; bounded in time. Dropping
+    /// the future leaves no reader behind.
+    async fn attach(&self, session: &Arc<Self::Session>) -> Result<Self::Feed, RelayError>;
+}
+
+/// Deliveries of one session. Dropping it gives back what is unacknowledged.
+#[async_trait]
+pub(crate) trait Feed: Send + 'static {
+    /// The next delivery, tagged by the relay; `None` when the feed is over.
+    /// Cancel-safe.
+    async fn next(&mut self) -> Option<Delivery>;
+
+    async fn ack(&mut self, settled: Settled) -> Result<(), RelayError>;
+
+    async fn requeue(&mut self, settled: Settled) -> Result<(), RelayError>;
+}
+
+/// A reader that attaches again whenever its feed ends.
+pub(crate) struct RemoteConsumer<A: Attach> {
+    link: Arc<Link<A::Session>>,
+    attach: A,
+    /// Zero: no bound.
+    prefetch: usize,
+    feed: Option<A::Feed>,
+    hands: Hands,
+    /// The newest refusal the caller has heard of.
+    told: u64,
+}
+
+impl<A: Attach> RemoteConsumer<A> {
+    /// Attaches for the first time, trying until `deadline`.
+    pub(crate) async fn start(
+        link: Arc<Link<A::Session>>,
+        attach: A,
+        prefetch: u16,
+        deadline: Instant,
+    ) -> Result<Self, RelayError> {
+        let mut pause = RETRY.0;
+        let feed = loop {
+            let session = link.session(deadline).await?;
+            match timeout_at(deadline, attach.attach(&session)).await {
+                Ok(Ok(feed)) => break feed,
+                Ok(Err(error)) if !is_passing(&error) => return Err(error),
+                Ok(Err(error)) if Instant::now() + pause >= deadline => return Err(error),
+                Ok(Err(_)) => sleep(pause).await,
+                Err(_) => return Err(link.absence()),
+            }
+            pause = (pause * 2).min(RETRY.1);
+        };
+        let prefetch = usize::from(prefetch);
+        Ok(Self { link, attach, prefetch, feed: Some(feed), hands: Hands::default(), told: 0 })
+    }
+
+    /// Attaches again, however long it takes.
+    async fn attach_again(&mut self) -> Result<A::Feed, RelayError> {
+        let mut pause = RETRY.0;
+        loop {
+            let session = self.link.session_whenever(&mut self.told).await?;
+            match self.attach.attach(&session).await {
+                Ok(feed) => return Ok(feed),
+                Err(error) if !is_passing(&error) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(relay = %self.link.endpoint(), %error, "cannot read the queue yet");
+                    sleep(pause).await;
+                }
+            }
+            pause = (pause * 2).min(RETRY.1);
+        }
+    }
+
+    /// Whether waiting longer cannot fill the batch further.
+    fn is_full(&self, max: usize) -> bool {
+        self.hands.ready() >= max || (self.prefetch > 0 && self.hands.total() >= self.prefetch)
+    }
+}
+
+/// Whether another try may help.
+fn is_passing(error: &RelayError) -> bool {
+    matches!(error, RelayError::Unavailable { .. } | RelayError::Failed { .. })
+}
+
+#[async_trait]
+impl<A: Attach> Consumer for RemoteConsumer<A> {
+    async fn next_batch(
+        &mut self,
+        max: usize,
+        linger: Duration,
+    ) -> Result<Vec<Delivery>, RelayError> {
+        let max = max.max(1);
+        let mut until = None;
+        loop {
+            let Some(feed) = self.feed.as_mut() else {
+                // Put aside in one step: a cancelled attach leaves nothing.
+                self.feed = Some(self.attach_again().await?);
+                continue;
+            };
+            let next = if self.hands.ready() == 0 {
+                feed.next().await
+            } else {
+                let until = *until.get_or_insert_with(|| Instant::now() + linger);
+                match timeout_at(until, feed.next()).await {
+                    Ok(next) => next,
+                    Err(_) => return Ok(self.hands.hand_over(max)),
+                }
+            };
+            if let Some(delivery) = next {
+                self.hands.receive(delivery);
+                if self.is_full(max) {
+                    return Ok(self.hands.hand_over(max));
+                }
+            } else {
+                self.feed = None;
+                self.hands.let_go();
+                until = None;
+            }
+        }
+    }
+
+    async fn ack(&mut self, tags: &[u64]) -> Result<(), RelayError> {
+        let settled = self.hands.settle(tags);
+        match &mut self.feed {
+            Some(feed) if !settled.tags.is_empty() => feed.ack(settled).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn requeue(&mut self, tags: &[u64]) -> Result<(), RelayError> {
+        let settled = self.hands.settle(tags);
+        match &mut self.feed {
+            Some(feed) if !settled.tags.is_empty() => feed.requeue(settled).await,
+            _ => Ok(()),
+        }
+    }
+}
