@@ -1,1 +1,104 @@
-//! The file module: metadata, content and checksum searches.
+#![doc = include_str!("../README.md")]
+
+mod collect;
+mod elements;
+mod evaluate;
+mod lines;
+mod options;
+mod params;
+mod plan;
+mod print;
+mod rules;
+mod scan;
+mod scope;
+mod walk;
+
+pub use elements::{Element, Elements, FileInfo, Statistics};
+pub use params::{Options, Params, Search};
+
+use std::time::Instant;
+
+use mig_module::{Budget, Host, Module, ModuleError, Parsed, Report, UsageError};
+use mig_types::duration;
+
+use crate::collect::Collector;
+use crate::evaluate::Context;
+use crate::plan::Plan;
+use crate::walk::Walk;
+
+/// The `file` module. Stateless: one value serves every run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct File;
+
+impl Module for File {
+    const NAME: &'static str = "file";
+    const SUMMARY: &'static str =
+        "finds files by name, size, mode, modification time, content and checksum";
+    type Params = Params;
+    type Elements = Elements;
+    type Statistics = Statistics;
+
+    fn validate(&self, params: &Params) -> Result<(), ModuleError> {
+        Plan::new(params).map(|_| ())
+    }
+
+    fn run(
+        &self,
+        host: &dyn Host,
+        params: &Params,
+        budget: &Budget,
+    ) -> Result<Report<Elements, Statistics>, ModuleError> {
+        let begun = Instant::now();
+        let plan = Plan::new(params)?;
+        let collector = Collector::new(&plan, budget.result_bytes());
+        let context = Context { plan: &plan, collector: &collector, budget, now: host.now() };
+        let cut_short = Walk::new(context, host).run();
+        // The reason is short and must not fall victim to a limit of errors.
+        let late = cut_short
+            .then(|| format!("ERROR: {}, the result is partial", ModuleError::Deadline.one_line()));
+        let collected = collector.finish(late.into_iter().collect());
+        let elements = plan
+            .searches
+            .iter()
+            .zip(&collected.findings)
+            .map(|(search, found)| (search.label.clone(), elements::of_search(search, found)))
+            .collect();
+        Ok(Report {
+            foundanything: collected.hits > 0,
+            success: true,
+            elements: Some(elements),
+            statistics: Some(Statistics {
+                filescount: collected.files,
+                openfailed: collected.open_failed,
+                totalhits: collected.hits,
+                exectime: duration::format(begun.elapsed()),
+            }),
+            errors: collected.errors,
+        })
+    }
+
+    fn failure(&self) -> Report<Elements, Statistics> {
+        Report {
+            elements: Some(Elements::new()),
+            statistics: Some(Statistics::default()),
+            ..Report::default()
+        }
+    }
+
+    fn mask(&self, report: &mut Report<Elements, Statistics>) {
+        let mut none = Elements::new();
+        elements::mask(report.elements.as_mut().unwrap_or(&mut none), &mut report.errors);
+    }
+
+    fn parse_args(&self, args: &[String]) -> Result<Parsed<Params>, UsageError> {
+        options::parse(args)
+    }
+
+    fn print(&self, report: &Report<Elements, Statistics>, found_only: bool) -> Vec<String> {
+        print::lines(report, found_only)
+    }
+
+    fn help(&self) -> String {
+        options::HELP.to_owned()
+    }
+}

@@ -1,1 +1,30 @@
-//! The set of modules a build carries, one cargo feature each.
+#![doc = include_str!("../README.md")]
+
+use mig_module::{DynModule, Registry};
+
+/// Every module this build carries, in the order of their names.
+pub fn registry() -> Registry {
+    let modules: Vec<Box<dyn DynModule>> = vec![
+        #[cfg(feature = "module-file")]
+        Box::new(mig_module_file::File),
+        #[cfg(feature = "module-netstat")]
+        Box::new(mig_module_netstat::Netstat),
+    ];
+    Registry::new(modules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_and_found_exactly() {
+        let registry = registry();
+        let names = registry.names();
+        assert!(names.is_sorted());
+        for name in names {
+            assert!(registry.get(name).is_some());
+            assert!(registry.get(&name.to_uppercase()).is_none());
+        }
+    }
+}
