@@ -1,1 +1,18 @@
-//! A typed client of the API and the signing flow.
+#![doc = include_str!("../README.md")]
+
+pub mod api;
+pub mod collection;
+pub mod config;
+pub mod follow;
+pub mod launch;
+pub mod signer;
+pub mod target;
+
+mod calls;
+
+pub use api::{ApiClient, ClientError};
+pub use calls::{CommandQuery, InvestigatorChange, NewInvestigator};
+pub use collection::{Collection, Item};
+pub use config::ClientConfig;
+pub use follow::{FollowEvent, FollowOptions, Follower};
+pub use signer::{GpgSigner, Signer, SignerError, SoftwareSigner};

@@ -1,0 +1,345 @@
+//! Requests to the API: who we are, one retry, bounded answers.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mig_runtime::clock::Clock;
+use mig_runtime::{Secret, tls};
+use mig_sign::token;
+use mig_types::Timestamp;
+use mig_types::wire::WireError;
+use reqwest::header::HeaderValue;
+use reqwest::multipart::Form;
+use reqwest::{Certificate, Client, Method, Response, StatusCode, redirect};
+use tokio::sync::Mutex;
+use tracing::debug;
+use url::Url;
+
+use crate::collection::Collection;
+use crate::config::ClientConfig;
+use crate::signer::{Signer, SignerError};
+
+/// Largest answer read, unless set otherwise. A search may return every agent.
+pub const MAX_ANSWER: usize = 256 * 1024 * 1024;
+
+/// Most the API reads of a form.
+pub const MAX_REQUEST: usize = 10 * 1024 * 1024;
+
+/// A token is used this long, well below the API's ten minutes: each costs a
+/// signature, and perhaps a touch of a card.
+const TOKEN_LIFE: Duration = Duration::from_mins(8);
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest silence of the API within an answer.
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    #[error("cannot set up HTTP")]
+    Setup(#[source] reqwest::Error),
+    #[error("cannot read CA file {path}")]
+    CaFile { path: String, source: std::io::Error },
+    #[error("cannot make an address of {path:?}")]
+    Address { path: String, source: url::ParseError },
+    #[error("cannot reach the API at {url}")]
+    Transport { url: String, source: reqwest::Error },
+    /// The API said no; `message` is its own.
+    #[error("the API answered {status}: {message}")]
+    Api { status: u16, message: String },
+    #[error("the API's answer is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("the request is larger than the {MAX_REQUEST} bytes the API reads")]
+    RequestTooLarge,
+    #[error("the API's answer cannot be read")]
+    Answer(#[source] WireError),
+    #[error("cannot write the request")]
+    Encode(#[source] WireError),
+    #[error("cannot sign a token")]
+    Token(#[source] SignerError),
+    #[error("the key's name or the API key cannot be sent in a header")]
+    Header,
+    #[error("the API ended its answer too early")]
+    Interrupted,
+    #[error("the action could not be read {failures} times; its launch may have failed")]
+    Follow { failures: u32, source: Box<ClientError> },
+}
+
+impl ClientError {
+    /// Whether the API says that there is no such thing.
+    pub const fn is_not_found(&self) -> bool {
+        matches!(self, Self::Api { status: 404, .. })
+    }
+
+    /// Whether trying again later may help.
+    pub(crate) const fn is_passing(&self) -> bool {
+        match self {
+            Self::Transport { .. } | Self::Answer(_) | Self::Interrupted => true,
+            Self::Api { status, .. } => *status >= 500 || *status == 429,
+            _ => false,
+        }
+    }
+}
+
+/// How requests name their sender.
+enum Credentials {
+    None,
+    Tokens(Arc<dyn Signer>),
+    ApiKey(Secret<String>),
+}
+
+/// A client of one API. Cheap to share behind an [`Arc`].
+pub struct ApiClient {
+    http: Client,
+    base: Url,
+    credentials: Credentials,
+    pub(crate) clock: Arc<dyn Clock>,
+    token: Mutex<Option<(Timestamp, HeaderValue)>>,
+    nonce: AtomicU64,
+    pub(crate) max_answer: usize,
+}
+
+/// A request that can be sent twice.
+pub(crate) enum Body<'a> {
+    None,
+    Form(&'a [(&'a str, &'a str)]),
+    /// Built anew for each attempt.
+    Multipart(&'a (dyn Fn() -> Form + Send + Sync)),
+}
+
+impl ApiClient {
+    /// A client for the API of `config`. `name` and `version` go into the
+    /// `User-Agent`: `MIG Client cmd-1.0`. With an API key in `config` that
+    /// names the caller, else tokens made by `signer`, else nothing does.
+    ///
+    /// Proxies come from the usual environment variables.
+    ///
+    /// # Errors
+    ///
+    /// When the CA file cannot be used.
+    pub fn new(
+        config: &ClientConfig,
+        name: &str,
+        version: &str,
+        signer: Option<Arc<dyn Signer>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ClientError> {
+        tls::install_provider();
+        let mut builder = Client::builder()
+            .user_agent(format!("MIG Client {name}-{version}"))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(same_server_only());
+        if let Some(path) = &config.ca_file {
+            builder = builder.tls_certs_only(certificates(path)?);
+        }
+        if config.skipverifycert {
+            builder = builder.tls_danger_accept_invalid_certs(true);
+        }
+        let credentials = match (&config.apikey, signer) {
+            (Some(key), _) => Credentials::ApiKey(key.clone()),
+            (None, Some(signer)) => Credentials::Tokens(signer),
+            (None, None) => Credentials::None,
+        };
+        Ok(Self {
+            http: builder.build().map_err(ClientError::Setup)?,
+            base: config.url.clone(),
+            credentials,
+            clock,
+            token: Mutex::new(None),
+            // 48 bits: every peer reads the nonce as a number.
+            nonce: AtomicU64::new(mig_runtime::random::u64() >> 16),
+            max_answer: MAX_ANSWER,
+        })
+    }
+
+    /// Sets the largest answer read, in bytes.
+    #[must_use]
+    pub const fn with_max_answer(mut self, bytes: usize) -> Self {
+        self.max_answer = bytes;
+        self
+    }
+
+    /// The base of all requests.
+    pub const fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// GETs a path below the base, such as `dashboard`, with a query.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; [`ClientError::Api`] unless the API answers 200.
+    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Collection, ClientError> {
+        let response = self.send(Method::GET, path, query, &Body::None).await?;
+        self.collection(response, StatusCode::OK).await
+    }
+
+    /// POSTs a form to a path below the base and expects `expected`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; [`ClientError::Api`] when the API answers otherwise.
+    pub async fn post(
+        &self,
+        path: &str,
+        form: &[(&str, &str)],
+        expected: StatusCode,
+    ) -> Result<Collection, ClientError> {
+        if form.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_REQUEST {
+            return Err(ClientError::RequestTooLarge);
+        }
+        let response = self.send(Method::POST, path, &[], &Body::Form(form)).await?;
+        self.collection(response, expected).await
+    }
+
+    /// Sends a request, with a new token once more if the API answers 401.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &Body<'_>,
+    ) -> Result<Response, ClientError> {
+        let response = self.send_once(&method, path, query, body).await?;
+        // The token may have grown old in our hands or by the API's clock. An
+        // API key does not improve by repetition.
+        let retry = matches!(self.credentials, Credentials::Tokens(_));
+        if response.status() != StatusCode::UNAUTHORIZED || !retry {
+            return Ok(response);
+        }
+        *self.token.lock().await = None;
+        self.send_once(&method, path, query, body).await
+    }
+
+    async fn send_once(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &Body<'_>,
+    ) -> Result<Response, ClientError> {
+        let mut url = self
+            .base
+            .join(path)
+            .map_err(|source| ClientError::Address { path: path.to_owned(), source })?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.http.request(method.clone(), url.clone());
+        request = match &self.credentials {
+            Credentials::None => request,
+            Credentials::ApiKey(key) => request.header("X-MIGAPIKEY", secret_header(key.expose())?),
+            Credentials::Tokens(signer) => {
+                request.header("X-PGPAUTHORIZATION", self.token(signer.as_ref()).await?)
+            }
+        };
+        request = match body {
+            Body::None => request,
+            Body::Form(form) => request.form(form),
+            Body::Multipart(build) => request.multipart(build()),
+        };
+        let result = request.send().await;
+        let result = result.map_err(|error| transport(error, &url));
+        debug!(
+            "{method} {path}: {}",
+            result.as_ref().map_or(0, |response| response.status().as_u16())
+        );
+        result
+    }
+
+    async fn token(&self, signer: &dyn Signer) -> Result<HeaderValue, ClientError> {
+        // Held while signing, so that parallel requests ask for one PIN.
+        let mut cached = self.token.lock().await;
+        let now = self.clock.now();
+        if let Some((made, header)) = cached.as_ref()
+            && now >= *made
+            && now.since(*made) < TOKEN_LIFE
+        {
+            return Ok(header.clone());
+        }
+        let text = token::text(now, self.nonce.fetch_add(1, Ordering::Relaxed));
+        let signature = signer.sign(text.as_bytes()).await.map_err(ClientError::Token)?;
+        let header = secret_header(&token::assemble(&text, &signature))?;
+        *cached = Some((now, header.clone()));
+        Ok(header)
+    }
+
+    /// Reads an answer; anything but `expected` becomes [`ClientError::Api`].
+    pub(crate) async fn collection(
+        &self,
+        response: Response,
+        expected: StatusCode,
+    ) -> Result<Collection, ClientError> {
+        let status = response.status();
+        let body = self.body(response).await?;
+        if status == expected {
+            return Collection::from_slice(&body).map_err(ClientError::Answer);
+        }
+        Err(refusal(status, &body))
+    }
+
+    /// The whole body, bounded.
+    pub(crate) async fn body(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
+        let limit = self.max_answer;
+        let url = response.url().clone();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| transport(error, &url))? {
+            if body.len() + chunk.len() > limit {
+                return Err(ClientError::TooLarge { limit });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+/// The error an unexpected answer stands for, in the API's own words.
+pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
+    let words = Collection::from_slice(body).map(|collection| collection.error.message);
+    let message = words.ok().filter(|message| !message.is_empty()).unwrap_or_else(|| {
+        // A proxy or an old API answers in its own way.
+        let text = String::from_utf8_lossy(body);
+        let line = text.lines().next().unwrap_or_default().trim();
+        if line.is_empty() || line.starts_with('<') {
+            status.canonical_reason().unwrap_or("no reason given").to_owned()
+        } else {
+            line.to_owned()
+        }
+    });
+    ClientError::Api { status: status.as_u16(), message: message.chars().take(4096).collect() }
+}
+
+pub(crate) fn transport(error: reqwest::Error, url: &Url) -> ClientError {
+    // Without the query: it is long, and the path says what was asked.
+    let mut url = url.clone();
+    url.set_query(None);
+    ClientError::Transport { url: url.into(), source: error.without_url() }
+}
+
+fn secret_header(text: &str) -> Result<HeaderValue, ClientError> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| ClientError::Header)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Tokens and API keys are in headers of our own, which the HTTP library would
+/// carry along to whatever server a redirection names.
+fn same_server_only() -> redirect::Policy {
+    redirect::Policy::custom(|attempt| {
+        let same = attempt.previous().first().is_some_and(|first| {
+            first.origin() == attempt.url().origin() && attempt.previous().len() <= 5
+        });
+        if same { attempt.follow() } else { attempt.stop() }
+    })
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+    let name = path.display().to_string();
+    let pem = std::fs::read(path).map_err(|source| ClientError::CaFile { path: name, source })?;
+    Certificate::from_pem_bundle(&pem).map_err(ClientError::Setup)
+}

@@ -1,0 +1,288 @@
+//! The calls of the API, typed.
+
+use std::collections::HashSet;
+
+use mig_types::wire;
+use mig_types::{
+    Action, ActionId, Agent, AgentId, Command, CommandId, CommandStatus, Fingerprint, Investigator,
+    InvestigatorId, InvestigatorStatus, Permissions,
+};
+use reqwest::multipart::{Form, Part};
+use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::api::{ApiClient, Body, ClientError, refusal};
+use crate::collection::Collection;
+
+/// Commands asked for at once.
+const PAGE: usize = 200;
+
+/// Most pages of one search: a bound for an API that never says "no more".
+const MAX_PAGES: usize = 20_000;
+
+/// What an API says, with 404, when a search finds nothing.
+const NO_RESULTS: &str = "no results found";
+
+/// Which commands of an action are wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CommandQuery {
+    pub action: ActionId,
+    /// Only successful commands in which at least one operation found
+    /// something (`true`) or found nothing (`false`).
+    pub foundanything: Option<bool>,
+    pub status: Option<CommandStatus>,
+}
+
+impl CommandQuery {
+    /// All commands of one action.
+    pub fn of(action: ActionId) -> Self {
+        Self { action, ..Self::default() }
+    }
+}
+
+/// An investigator to create.
+#[derive(Debug, Clone)]
+pub struct NewInvestigator<'a> {
+    pub name: &'a str,
+    pub permissions: Permissions,
+    /// Armored, exactly one key; none for an investigator with an API key only.
+    pub publickey: Option<&'a str>,
+}
+
+/// What to change about an investigator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvestigatorChange {
+    Status(InvestigatorStatus),
+    /// Replaces the whole set.
+    Permissions(Permissions),
+    /// Makes a new API key (`true`), returned once, or removes it.
+    ApiKey(bool),
+}
+
+impl ApiClient {
+    /// Agents a target chooses now; empty when none matches.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Api`] with the API's reason when it refuses the target.
+    pub async fn evaluate_target(&self, target: &str) -> Result<Vec<Agent>, ClientError> {
+        let query = [("type", "agent"), ("limit", "1000000"), ("target", target)];
+        self.search("agent", &query).await
+    }
+
+    /// Launches a signed action and returns it as the API stored it, with its
+    /// id.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Api`] with the API's reason when it refuses.
+    pub async fn post_action(&self, action: &Action) -> Result<Action, ClientError> {
+        let json = wire::to_string(action).map_err(ClientError::Encode)?;
+        first(self.post("action/create/", &[("action", &json)], StatusCode::ACCEPTED).await?)
+    }
+
+    /// An action with its counters and investigators.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; see [`ClientError::is_not_found`].
+    pub async fn action(&self, id: ActionId) -> Result<Action, ClientError> {
+        first(self.get("action", &[("actionid", &id.to_string())]).await?)
+    }
+
+    /// A command with its results.
+    ///
+    /// # Errors
+    ///
+    /// As [`ApiClient::action`].
+    pub async fn command(&self, id: CommandId) -> Result<Command, ClientError> {
+        first(self.get("command", &[("commandid", &id.to_string())]).await?)
+    }
+
+    /// An agent.
+    ///
+    /// # Errors
+    ///
+    /// As [`ApiClient::action`].
+    pub async fn agent(&self, id: AgentId) -> Result<Agent, ClientError> {
+        first(self.get("agent", &[("agentid", &id.to_string())]).await?)
+    }
+
+    /// An investigator with the public key.
+    ///
+    /// # Errors
+    ///
+    /// As [`ApiClient::action`].
+    pub async fn investigator(&self, id: InvestigatorId) -> Result<Investigator, ClientError> {
+        first(self.get("investigator", &[("investigatorid", &id.to_string())]).await?)
+    }
+
+    /// All investigators, without key material.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn investigators(&self) -> Result<Vec<Investigator>, ClientError> {
+        // Go APIs fail on a search without any filter, and take a single `%`
+        // for none.
+        let query = [("type", "investigator"), ("investigatorname", "%%"), ("limit", "100000")];
+        self.search("investigator", &query).await
+    }
+
+    /// The dashboard as it is: statistics first, then recent actions.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn dashboard(&self) -> Result<Collection, ClientError> {
+        self.get("dashboard", &[]).await
+    }
+
+    /// Any search; `name` is what the wanted values are called, the same as
+    /// the query's `type`. Empty when nothing is found.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn search<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<T>, ClientError> {
+        match self.get("search", query).await {
+            Ok(answer) => answer.named(name).map_err(ClientError::Answer),
+            Err(ClientError::Api { status: 404, message }) if message == NO_RESULTS => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One page of commands.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn commands_page(
+        &self,
+        query: &CommandQuery,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Vec<Command>, ClientError> {
+        let (action, offset, limit) =
+            (query.action.to_string(), offset.to_string(), limit.to_string());
+        let mut pairs = vec![
+            ("type", "command"),
+            ("limit", limit.as_str()),
+            ("offset", offset.as_str()),
+            ("actionid", action.as_str()),
+        ];
+        if let Some(found) = query.foundanything {
+            pairs.push(("foundanything", if found { "true" } else { "false" }));
+        }
+        if let Some(status) = query.status {
+            pairs.push(("status", status.as_str()));
+        }
+        self.search("command", &pairs).await
+    }
+
+    /// All commands a query asks for, each once: pages can overlap because
+    /// many commands share a start time.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn commands(&self, query: &CommandQuery) -> Result<Vec<Command>, ClientError> {
+        let mut seen = HashSet::new();
+        let mut commands = Vec::new();
+        for page in 0..MAX_PAGES {
+            let found = self.commands_page(query, page * PAGE, PAGE).await?;
+            let last = found.is_empty();
+            commands.extend(found.into_iter().filter(|command| seen.insert(command.id)));
+            if last {
+                break;
+            }
+        }
+        Ok(commands)
+    }
+
+    /// Creates an investigator and returns it with its id.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Api`] with the API's reason, such as a known fingerprint.
+    pub async fn create_investigator(
+        &self,
+        new: &NewInvestigator<'_>,
+    ) -> Result<Investigator, ClientError> {
+        let permissions = wire::to_string(&new.permissions).map_err(ClientError::Encode)?;
+        let build = || {
+            let form = Form::new()
+                .text("name", new.name.to_owned())
+                .text("permissions", permissions.clone());
+            match new.publickey {
+                Some(key) => {
+                    let part = Part::text(key.to_owned()).file_name(format!("{}.asc", new.name));
+                    form.part("publickey", part)
+                }
+                None => form,
+            }
+        };
+        let body = Body::Multipart(&build);
+        let response = self.send(Method::POST, "investigator/create/", &[], &body).await?;
+        first(self.collection(response, StatusCode::CREATED).await?)
+    }
+
+    /// Changes an investigator and returns what the API says of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Api`] with the API's reason.
+    pub async fn update_investigator(
+        &self,
+        id: InvestigatorId,
+        change: InvestigatorChange,
+    ) -> Result<Investigator, ClientError> {
+        let key_state = |active| if active { "active" } else { "disabled" };
+        let (name, value) = match change {
+            InvestigatorChange::Status(status) => ("status", status.as_str().to_owned()),
+            InvestigatorChange::Permissions(permissions) => {
+                ("permissions", wire::to_string(&permissions).map_err(ClientError::Encode)?)
+            }
+            InvestigatorChange::ApiKey(active) => ("apikey", key_state(active).to_owned()),
+        };
+        let id = id.to_string();
+        let form = [("id", id.as_str()), (name, value.as_str())];
+        first(self.post("investigator/update/", &form, StatusCode::OK).await?)
+    }
+
+    /// An investigator's armored public key; needs no permission.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn public_key(&self, key: &Fingerprint) -> Result<String, ClientError> {
+        let path = format!("publickey/{key}");
+        let response = self.send(Method::GET, &path, &[], &Body::None).await?;
+        let status = response.status();
+        let body = self.body(response).await?;
+        if status != StatusCode::OK {
+            return Err(refusal(status, &body));
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// Whether an API answers there: its heartbeat, which needs no permission.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn heartbeat(&self) -> Result<Value, ClientError> {
+        first(self.get("heartbeat", &[]).await?)
+    }
+}
+
+fn first<T: DeserializeOwned>(answer: Collection) -> Result<T, ClientError> {
+    answer.first().map_err(ClientError::Answer)
+}
