@@ -1,7 +1,27 @@
 #![doc = include_str!("../README.md")]
 
+mod actions;
+mod agents;
+mod assemble;
+mod commands;
+mod config;
+mod db;
+mod events;
+mod failure;
+mod heartbeats;
+mod investigators;
+mod migrate;
 mod model;
+mod results;
+mod search;
+mod stats;
+mod store;
+pub mod target_sql;
+mod targets;
 mod traits;
 
+pub use config::{PostgresConfig, SslMode};
+pub use migrate::postgres_schema;
 pub use model::*;
+pub use store::{migrate_postgres, open_postgres, open_sqlite, open_sqlite_memory};
 pub use traits::*;

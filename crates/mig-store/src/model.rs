@@ -27,6 +27,9 @@ pub enum StoreError {
     /// A target that parses but fails in the database, such as a bad cast.
     #[error("the target cannot be evaluated: {message}")]
     Target { message: String },
+    /// A value that no row can hold, such as a text beyond its column.
+    #[error("database refuses a value: {what}")]
+    Refused { what: String },
     /// The last active administrator would lose that right.
     #[error("will not remove last admin")]
     LastAdmin,
@@ -87,7 +90,7 @@ pub enum FinishOutcome {
     Stored(ActionId),
     /// The command had a final status already; nothing changed.
     AlreadyFinal(ActionId, CommandStatus),
-    /// No such command for this queueloc.
+    /// No such command for this queueloc, or a status no agent may report.
     Unknown,
 }
 

@@ -1,0 +1,112 @@
+//! Agents at rest.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use mig_types::{Agent, AgentId, IdGenerator, QueueLoc, Target, Timestamp};
+
+use crate::assemble::{SELECT_AGENTS, agent};
+use crate::heartbeats;
+use crate::model::{AgentsStats, HeartbeatOutcome, Liveness, Page, Search, StoreError};
+use crate::store::SqlStore;
+use crate::traits::AgentStore;
+
+type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// New identifiers are drawn this often when a draw is taken already.
+const DRAWS: u32 = 3;
+
+#[async_trait]
+impl AgentStore for SqlStore {
+    async fn upsert_heartbeats(
+        &self,
+        beats: &[Agent],
+        ids: &IdGenerator,
+        now: Timestamp,
+    ) -> Result<Vec<HeartbeatOutcome>> {
+        if beats.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut draw = 1;
+        loop {
+            // The failed transaction left nothing behind, so it may run again.
+            match heartbeats::take(&self.db, beats, ids, now).await {
+                Err(StoreError::Conflict { .. }) if draw < DRAWS => draw += 1,
+                outcome => return outcome.map_err(|error| error.about("an agent id")),
+            }
+        }
+    }
+
+    async fn sweep_agents(&self, liveness: Liveness, now: Timestamp) -> Result<(u64, u64)> {
+        let mut tx = self.db.begin().await?;
+        let mut swept = [0, 0];
+        // Offline first: an agent spends at least one pass idle.
+        for (changed, (from, to, silence)) in swept.iter_mut().zip([
+            ("idle", "offline", liveness.offline_after),
+            ("online", "idle", liveness.idle_after),
+        ]) {
+            let sql = tx
+                .sql("update agents set status = ")
+                .text(to)
+                .push(" where id in (select a.id from agents a where a.status = ")
+                .text(from)
+                .push(" and a.heartbeattime < ")
+                .time(now - silence)
+                // A row that is locked is heartbeating right now.
+                .push(" order by a.id")
+                .locked_of("a")
+                .push(")");
+            *changed = tx.execute(sql).await?;
+        }
+        tx.commit().await?;
+        let [offline, idle] = swept;
+        Ok((offline, idle))
+    }
+
+    async fn agent(&self, id: AgentId) -> Result<Option<Agent>> {
+        let sql = self.db.sql(SELECT_AGENTS).push("agents g where g.id = ").int(id.as_i64());
+        Ok(self.read_agents(sql).await?.pop())
+    }
+
+    async fn agents_by_target(&self, target: &Target, now: Timestamp) -> Result<Vec<Agent>> {
+        let sql = self
+            .db
+            .sql(SELECT_AGENTS)
+            .push("(select agents.*, row_number() over (partition by agents.queueloc ")
+            .push("order by agents.heartbeattime desc, agents.id desc) as heard from agents ")
+            .push("where agents.status in ('online', 'idle') and (");
+        let sql = crate::targets::condition(sql, target, now)?
+            .push(")) as g where g.heard = 1 order by g.queueloc")
+            .once();
+        self.db.fetch_target(sql, self.read_role).await?.iter().map(agent).collect()
+    }
+
+    async fn search_agents(&self, search: &Search, page: Page) -> Result<Vec<Agent>> {
+        let sql = self.db.sql(SELECT_AGENTS).push("agents g");
+        self.read_agents(crate::search::agents(sql, search, page)).await
+    }
+
+    async fn store_stats(&self, now: Timestamp) -> Result<AgentsStats> {
+        crate::stats::store(&self.db, now).await
+    }
+
+    async fn latest_stats(&self) -> Result<Option<AgentsStats>> {
+        crate::stats::latest(&self.db).await
+    }
+
+    async fn vanished_endpoints(&self, window: Duration, now: Timestamp) -> Result<Vec<QueueLoc>> {
+        let sql = self
+            .db
+            .sql("select distinct g.queueloc from agents g where g.status = 'offline' ")
+            .push("and g.heartbeattime > ")
+            .time(now - window)
+            .push(" and not exists (select 1 from agents live where live.queueloc = g.queueloc ")
+            .push("and live.status in ('online', 'idle')) order by g.queueloc");
+        let mut gone = Vec::new();
+        for row in self.db.fetch(sql).await? {
+            // What no relay could address has no queue either.
+            gone.extend(row.text("queueloc")?.parse::<QueueLoc>());
+        }
+        Ok(gone)
+    }
+}

@@ -1,0 +1,99 @@
+//! Targets against the database: read-only, with a limit of time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mig_types::{Target, Timestamp};
+
+use crate::db::{Bind, Db, Row, Sql, postgres_query, sqlite_query, within};
+use crate::failure::target_complaint;
+use crate::model::StoreError;
+use crate::target_sql;
+
+type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Longest evaluation of a target; PostgreSQL is told the same in words.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Between two looks at the clock, in steps of SQLite's machine.
+const STEPS: i32 = 10_000;
+
+/// Adds the target's condition to a statement that selects from `agents`.
+pub(crate) fn condition(sql: Sql, target: &Target, now: Timestamp) -> Result<Sql> {
+    let rendered = target_sql::render(target.condition(), sql.dialect(), now, sql.next_bind())
+        .map_err(|error| StoreError::Target { message: error.to_string() })?;
+    Ok(sql.push_bound(&rendered.sql, rendered.binds.into_iter().map(bind)))
+}
+
+impl Db {
+    /// Reads with a statement that holds a target's condition.
+    pub(crate) async fn fetch_target(&self, sql: Sql, read_role: bool) -> Result<Vec<Row>> {
+        within(async {
+            match self {
+                Self::Postgres { pool } => {
+                    let mut tx = pool.begin_with("begin read only").await?;
+                    // Both end with the transaction, whatever happens.
+                    let setup = if read_role {
+                        "set local statement_timeout = '30s'; set local role migreadonly"
+                    } else {
+                        "set local statement_timeout = '30s'"
+                    };
+                    sqlx::raw_sql(setup).execute(&mut *tx).await?;
+                    let rows = postgres_query(sql).fetch_all(&mut *tx).await.map_err(refusal)?;
+                    tx.rollback().await?;
+                    Ok(rows.into_iter().map(Row::Postgres).collect())
+                }
+                Self::Sqlite { reader, .. } => {
+                    let mut connection = reader.acquire().await?;
+                    let limit = Limit::new();
+                    connection.lock_handle().await?.set_progress_handler(STEPS, limit.still_fine());
+                    let rows =
+                        sqlite_query(sql).fetch_all(&mut *connection).await.map_err(refusal)?;
+                    Ok(rows.into_iter().map(Row::Sqlite).collect())
+                }
+            }
+        })
+        .await
+    }
+}
+
+fn bind(value: target_sql::Bind) -> Bind {
+    match value {
+        target_sql::Bind::Text(text) => Bind::Text(Some(text)),
+        target_sql::Bind::Integer(value) => Bind::Int(Some(value)),
+        target_sql::Bind::Real(value) => Bind::Float(value),
+        target_sql::Bind::Bool(value) => Bind::Bool(value),
+        target_sql::Bind::Time(time) => Bind::Time(time),
+    }
+}
+
+fn refusal(error: sqlx::Error) -> StoreError {
+    match target_complaint(&error) {
+        Some(message) => StoreError::Target { message },
+        None => error.into(),
+    }
+}
+
+/// Interrupts SQLite when time is up. Dropped, it lets the connection, which
+/// goes back to the pool, run for ever again.
+struct Limit {
+    armed: Arc<AtomicBool>,
+    deadline: Instant,
+}
+
+impl Limit {
+    fn new() -> Self {
+        Self { armed: Arc::new(AtomicBool::new(true)), deadline: Instant::now() + LIMIT }
+    }
+
+    fn still_fine(&self) -> impl FnMut() -> bool + Send + 'static {
+        let (armed, deadline) = (Arc::clone(&self.armed), self.deadline);
+        move || !armed.load(Ordering::Relaxed) || Instant::now() < deadline
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        self.armed.store(false, Ordering::Relaxed);
+    }
+}
