@@ -68,6 +68,7 @@ pub struct Search {
 /// How a search walks and combines its checks. Zero means unlimited.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "the wire has one member for each")]
 pub struct Options {
     /// Directory levels, the search path itself is level 1.
     #[serde(serialize_with = "number")]

@@ -121,6 +121,7 @@ pub(crate) struct SumCheck {
 
 /// A search ready to run.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option an investigator sets")]
 pub(crate) struct Compiled {
     pub(crate) label: String,
     /// The search with cleaned paths, as results echo it.
@@ -315,7 +316,7 @@ fn depth(options: &Options) -> Result<u32, ModuleError> {
 fn limit(options: &Options) -> u64 {
     match options.matchlimit {
         limit if limit < 0.0 => 0,
-        limit if limit == 0.0 => u64::MAX,
+        0.0 => u64::MAX,
         // A fraction still is less than one hit.
         limit => whole(limit).max(1),
     }

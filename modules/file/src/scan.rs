@@ -85,8 +85,8 @@ impl<'p> Wish<'p> {
     }
 }
 
-fn is_set(matched: &[bool], matcher: usize) -> bool {
-    matched.get(matcher).copied().unwrap_or(false)
+fn is_set(matched: &[bool], index: usize) -> bool {
+    matched.get(index).copied().unwrap_or(false)
 }
 
 impl<'p> Content<'p> {
@@ -124,9 +124,9 @@ impl<'p> Content<'p> {
             };
             return vec![passes.map(|passes| passes ^ flip); search.contents.len()];
         }
-        let outcome = |matcher: usize| match is_set(&self.matched, matcher) {
-            true => Some(true),
-            false => self.complete.then_some(false),
+        let outcome = |matcher: usize| {
+            let any = is_set(&self.matched, matcher);
+            (any || self.complete).then_some(any)
         };
         let hit = |check: &crate::plan::ContentCheck| {
             outcome(check.matcher).map(|any| any ^ check.inverted ^ flip)
@@ -230,14 +230,11 @@ impl<'p> Content<'p> {
             self.look_at(plan, buffer.get(..filled).unwrap_or_default());
         }
         self.complete = !long_line;
-        let hashers = match hashers {
-            Some(hashers) => hashers,
-            None => {
-                let mut hashers = self.hashers();
-                update(&mut hashers, buffer.get(..filled).unwrap_or_default());
-                hashers
-            }
-        };
+        let hashers = hashers.unwrap_or_else(|| {
+            let mut hashers = self.hashers();
+            update(&mut hashers, buffer.get(..filled).unwrap_or_default());
+            hashers
+        });
         self.sums = hashers
             .into_iter()
             .map(|(algorithm, hasher)| (algorithm, hasher.finalize().into_vec()))
@@ -277,8 +274,7 @@ impl<'p> Content<'p> {
                 && lines(block).any(|line| {
                     search.contents.iter().any(|check| {
                         let matcher = plan.matchers.get(check.matcher);
-                        let matches = matcher.is_some_and(|m| m.matches_line(line));
-                        matches == check.inverted
+                        matcher.is_some_and(|m| m.matches_line(line)) == check.inverted
                     })
                 });
         }

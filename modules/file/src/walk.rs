@@ -251,7 +251,7 @@ impl<'a> Walk<'a> {
             }
             match task {
                 Task::Directory { path, levels, branch, root } => {
-                    self.directory(path, &levels, branch, root, &mut buffer);
+                    self.directory(&path, &levels, branch, root, &mut buffer);
                 }
                 Task::Files { directory, path, interested, names } => {
                     let entries =
@@ -264,32 +264,32 @@ impl<'a> Walk<'a> {
 
     fn directory(
         &self,
-        path: PathBuf,
+        path: &Path,
         levels: &[u32],
         branch: Option<Arc<Branch>>,
         root: bool,
         buffer: &mut Vec<u8>,
     ) {
         let failed = |error: &std::io::Error| {
-            let text = format!("ERROR: open {}: {}", lossy(&path), fs::reason(error));
+            let text = format!("ERROR: open {}: {}", lossy(path), fs::reason(error));
             self.context.collector.open_failed(text);
         };
-        let directory = match Directory::open(&self.host.path(&path), root) {
+        let directory = match Directory::open(&self.host.path(path), root) {
             Ok(directory) => Arc::new(directory),
             Err(error) => return failed(&error),
         };
         let identity = directory.identity().unwrap_or_default();
         // File systems without inode numbers say zero.
         if identity.1 != 0 && branch.as_ref().is_some_and(|branch| branch.contains(identity)) {
-            let path = lossy(&path);
+            let path = lossy(path);
             self.context
                 .collector
                 .error(format!("ERROR: {path} contains itself, not entered again"));
             return;
         }
         let branch = Arc::new(Branch { identity, above: branch });
-        let (shared_path, interested) = (Arc::new(path.clone()), Arc::new(interested(levels)));
-        let entries = Entries { directory: &directory, path: &path, interested: &interested };
+        let (shared_path, interested) = (Arc::new(path.to_owned()), Arc::new(interested(levels)));
+        let entries = Entries { directory: &directory, path, interested: &interested };
         let below = self.below(levels);
         let (mut batch, mut directories) = (Vec::new(), Vec::new());
         let listed = directory.for_each(|name, kind| {

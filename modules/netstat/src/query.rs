@@ -149,7 +149,8 @@ mod tests {
         fn an_address_contains_itself(ip: u128, prefix in 0u32..=128) {
             let ip = IpAddr::V6(ip.into());
             if !ip.to_canonical().is_ipv4() {
-                prop_assert!(Network::parse(&format!("{ip}/{prefix}")).unwrap().contains(ip));
+                let network = Network::parse(&format!("{ip}/{prefix}")).unwrap();
+                prop_assert!(network.contains(ip));
             }
         }
     }

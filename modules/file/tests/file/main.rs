@@ -1,0 +1,8 @@
+//! The module through its public door: trees, searches, results.
+#![cfg(test)]
+#![cfg(unix)]
+
+mod checks;
+mod results;
+mod tree;
+mod walking;
