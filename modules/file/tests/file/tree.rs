@@ -64,6 +64,7 @@ impl Tree {
     }
 
     /// Runs parameters in which `R` paths have been replaced by [`Tree::expand`].
+    #[expect(clippy::needless_pass_by_value, reason = "every caller has just made it")]
     pub(crate) fn run(&self, searches: Value) -> Outcome {
         self.run_within(&searches, &Budget::new(None, 2))
     }
