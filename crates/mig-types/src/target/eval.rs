@@ -6,9 +6,7 @@ use std::cmp::Ordering;
 use serde_json::Value as Json;
 
 use super::Target;
-use super::ast::{
-    CompareOp, Condition, JsonBase, JsonPath, Operand, OperandType, Step, Value,
-};
+use super::ast::{CompareOp, Condition, JsonBase, JsonPath, Operand, OperandType, Step, Value};
 use super::columns::Column;
 use super::number::Number;
 use super::operand::bool_word;
@@ -129,12 +127,12 @@ impl Known<'_> {
     fn condition(&self, condition: &Condition) -> Outcomes {
         match condition {
             Condition::Literal(value) => value.map_or(Outcomes::NULL, Outcomes::of),
-            Condition::And(members) => members
-                .iter()
-                .fold(Outcomes::TRUE, |sum, member| sum.and(self.condition(member))),
-            Condition::Or(members) => members
-                .iter()
-                .fold(Outcomes::FALSE, |sum, member| sum.or(self.condition(member))),
+            Condition::And(members) => {
+                members.iter().fold(Outcomes::TRUE, |sum, member| sum.and(self.condition(member)))
+            }
+            Condition::Or(members) => {
+                members.iter().fold(Outcomes::FALSE, |sum, member| sum.or(self.condition(member)))
+            }
             Condition::Not(inner) => self.condition(inner).not(),
             Condition::Holds(operand) => match self.operand(operand) {
                 Fact::Bool(value) => Outcomes::of(value),
@@ -182,10 +180,10 @@ impl Known<'_> {
         &self,
         operand: &Operand,
         negated: bool,
-        test: impl FnOnce(&str) -> bool,
+        matches: impl FnOnce(&str) -> bool,
     ) -> Outcomes {
         match self.operand(operand) {
-            Fact::Text(text) => Outcomes::of(test(&text) != negated),
+            Fact::Text(text) => Outcomes::of(matches(&text) != negated),
             Fact::Unknown => Outcomes::ANY,
             _ => Outcomes::NULL,
         }
@@ -230,11 +228,8 @@ impl Known<'_> {
 
     fn json(&self, path: &JsonPath) -> Fact<'_> {
         let JsonBase::Column(column) = path.base else { return Fact::Unknown };
-        let (first, rest) = match path.steps.split_first() {
-            // Whole columns: how the database spells them is not known here.
-            None => return Fact::Unknown,
-            Some(split) => split,
-        };
+        // Whole columns: how the database spells them is not known here.
+        let Some((first, rest)) = path.steps.split_first() else { return Fact::Unknown };
         let start = match (column.name, &self.environment) {
             ("environment", Some(environment)) => step(environment, first),
             ("tags", _) => match first {
@@ -285,7 +280,8 @@ fn map_text<'a>(fact: Fact<'a>, map: impl FnOnce(&str) -> Fact<'a>) -> Fact<'a> 
 
 fn cast(fact: Fact<'_>, to: OperandType) -> Fact<'_> {
     match (fact, to) {
-        (Fact::Unknown, _) => Fact::Unknown,
+        // How the database spells a JSON value is not known here.
+        (Fact::Unknown, _) | (Fact::Json, OperandType::Text) => Fact::Unknown,
         (Fact::Text(text), OperandType::Integer) => {
             Number::parse_integer(&text).map_or(Fact::Null, Fact::Number)
         }
@@ -298,8 +294,6 @@ fn cast(fact: Fact<'_>, to: OperandType) -> Fact<'_> {
         (Fact::Number(number), OperandType::Integer | OperandType::Decimal) => Fact::Number(number),
         (Fact::Bool(value), OperandType::Text) => Fact::Text(value.to_string().into()),
         (Fact::Bool(value), OperandType::Integer) => Fact::Number(i64::from(value).into()),
-        // Its spelling in the database is not known here.
-        (Fact::Json, OperandType::Text) => Fact::Unknown,
         _ => Fact::Null,
     }
 }

@@ -6,7 +6,7 @@ use super::ast::Step;
 use super::operand::text_literal;
 use super::parse::TargetError;
 
-/// Longest path, and most steps that may be key or index: SQLite needs one
+/// Longest path, and most steps that may be key or index: `SQLite` needs one
 /// lookup for each combination.
 const MAX_STEPS: usize = 8;
 const MAX_AMBIGUOUS: usize = 2;
@@ -117,7 +117,7 @@ fn path_step(word: &str) -> Result<Step, &'static str> {
     }
 }
 
-/// Reads PostgreSQL's array literal of texts, one dimension.
+/// Reads `PostgreSQL`'s array literal of texts, one dimension.
 fn split_array(text: &str) -> Result<Vec<String>, &'static str> {
     const WRONG: &str = "a path is written '{key,key}'";
     let inner = text.trim().strip_prefix('{').and_then(|t| t.strip_suffix('}')).ok_or(WRONG)?;
@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_path() {
-        for text in ["", "a", "{a", "{a,}", "{null}", "{\"a}", "{{a}}", "{a\\b}", "{,}", "{a b\"}"] {
+        for text in ["", "a", "{a", "{a,}", "{null}", "{\"a}", "{{a}}", "{a\\b}", "{,}", "{a b\"}"]
+        {
             assert!(split_array(text).is_err(), "{text}");
         }
         for word in ["+1", " 1", "01", "-0", "9999999999"] {

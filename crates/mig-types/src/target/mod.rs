@@ -2,7 +2,7 @@
 //!
 //! One parser, one tree. The store renders the tree to bound SQL; the agent
 //! evaluates it about itself in three-valued logic. Every construct means the
-//! same in PostgreSQL, in SQLite and in [`Target::evaluate`]; what could not
+//! same in `PostgreSQL`, in `SQLite` and in [`Target::evaluate`]; what could not
 //! is refused when the target is read.
 
 use std::fmt;

@@ -13,11 +13,11 @@ use super::parse::{Scope, TargetError};
 use super::when::{Instant, InstantBase, Interval, parse_time};
 
 /// Casts of casts; each level doubles the SQL.
-const MAX_CASTS: usize = 2;
+const MAX_CASTS: usize = 4;
 
 /// Reads a value.
-pub(super) fn operand(expr: &Expr, scope: &Scope) -> Result<Operand, TargetError> {
-    let scope = &scope.deeper(expr)?;
+pub(super) fn operand(expr: &Expr, scope: Scope<'_>) -> Result<Operand, TargetError> {
+    let scope = scope.deeper(expr)?;
     match expr {
         Expr::Nested(inner) => operand(inner, scope),
         Expr::Value(value) => literal(expr, &value.value),
@@ -44,9 +44,12 @@ pub(super) fn operand(expr: &Expr, scope: &Scope) -> Result<Operand, TargetError
                  -> ->> #> #>>"
             ),
         )),
-        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, format: None } => {
-            cast(expr, inner, data_type, scope)
-        }
+        Expr::Cast {
+            kind: CastKind::Cast | CastKind::DoubleColon,
+            expr: inner,
+            data_type,
+            format: None,
+        } => cast(expr, inner, data_type, scope),
         Expr::TypedString(typed) => match type_named(&typed.data_type) {
             Some(CastTarget::Time) => {
                 let text = typed.value.value.clone().into_string().unwrap_or_default();
@@ -106,7 +109,7 @@ pub(super) fn text_literal(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// A name as PostgreSQL sees it.
+/// A name as `PostgreSQL` sees it.
 pub(super) fn folded(name: &Ident) -> String {
     match name.quote_style {
         None => name.value.to_ascii_lowercase(),
@@ -118,10 +121,10 @@ fn column(
     expr: &Expr,
     table: Option<&Ident>,
     name: &Ident,
-    scope: &Scope,
+    scope: Scope<'_>,
 ) -> Result<Operand, TargetError> {
     let name = folded(name);
-    if table.is_none() && scope.element.as_ref() == Some(&name) {
+    if table.is_none() && scope.element == Some(name.as_str()) {
         let path = JsonPath { base: JsonBase::Element, steps: Vec::new(), as_text: false };
         return Ok(Operand::Json(path));
     }
@@ -152,7 +155,7 @@ fn column(
     }
 }
 
-fn json_access(expr: &Expr, scope: &Scope) -> Result<Operand, TargetError> {
+fn json_access(expr: &Expr, scope: Scope<'_>) -> Result<Operand, TargetError> {
     let (base, steps, as_text) = json_path::read(expr)?;
     match operand(base, scope)? {
         Operand::Json(path) if path.steps.is_empty() && !path.as_text => {
@@ -172,7 +175,7 @@ fn shifted(
     left: &Expr,
     right: &Expr,
     minus: bool,
-    scope: &Scope,
+    scope: Scope<'_>,
 ) -> Result<Operand, TargetError> {
     let mut base = operand(left, scope)?;
     if let (Operand::Value(Value::Text(_)), Ok(_)) = (&base, interval(right)) {
@@ -225,7 +228,7 @@ fn time_literal(expr: &Expr, text: &str) -> Result<Operand, TargetError> {
     Ok(Operand::Instant(Instant { base: InstantBase::At(time), shifts: Vec::new() }))
 }
 
-fn call(expr: &Expr, function: &Function, scope: &Scope) -> Result<Operand, TargetError> {
+fn call(expr: &Expr, function: &Function, scope: Scope<'_>) -> Result<Operand, TargetError> {
     let unknown = || {
         let message = "the functions of a target are now(), lower(), upper() and length()";
         TargetError::in_expr(expr, message)
@@ -283,9 +286,10 @@ fn type_named(data_type: &DataType) -> Option<CastTarget> {
         "INT" | "INTEGER" | "BIGINT" | "INT4" | "INT8" => CastTarget::Operand(OperandType::Integer),
         "NUMERIC" | "DECIMAL" => CastTarget::Operand(OperandType::Decimal),
         "BOOL" | "BOOLEAN" => CastTarget::Operand(OperandType::Bool),
-        "TIMESTAMPTZ" | "TIMESTAMP" | "TIMESTAMP WITH TIME ZONE" | "TIMESTAMP WITHOUT TIME ZONE" => {
-            CastTarget::Time
-        }
+        "TIMESTAMPTZ"
+        | "TIMESTAMP"
+        | "TIMESTAMP WITH TIME ZONE"
+        | "TIMESTAMP WITHOUT TIME ZONE" => CastTarget::Time,
         _ => return None,
     })
 }
@@ -294,8 +298,10 @@ fn cast(
     expr: &Expr,
     inner: &Expr,
     data_type: &DataType,
-    scope: &Scope,
+    scope: Scope<'_>,
 ) -> Result<Operand, TargetError> {
+    use OperandType::{Bool, Decimal, Integer, Json, Text};
+
     let Some(to) = type_named(data_type) else {
         let message = "casts are to text, int, bigint, numeric, bool and, of literals, \
                        timestamptz and interval";
@@ -316,11 +322,13 @@ fn cast(
     if let Operand::Value(Value::Text(_)) = value {
         return coerce(inner, value, to);
     }
-    use OperandType::{Bool, Decimal, Integer, Json, Text};
     let Some(from) = value.operand_type() else { return Ok(value) };
     let possible = matches!(
         (from, to),
-        (Text, Integer | Decimal | Bool) | (Integer, Text | Decimal) | (Bool, Text | Integer) | (Json, Text)
+        (Text, Integer | Decimal | Bool)
+            | (Integer, Text | Decimal)
+            | (Bool, Text | Integer)
+            | (Json, Text)
     );
     if from == to {
         return Ok(value);
@@ -398,9 +406,5 @@ pub const FALSE_WORDS: [&str; 6] = ["f", "false", "n", "no", "off", "0"];
 /// What a word means when cast to boolean.
 pub(super) fn bool_word(word: &str) -> Option<bool> {
     let among = |words: [&str; 6]| words.iter().any(|known| known.eq_ignore_ascii_case(word));
-    if among(TRUE_WORDS) {
-        Some(true)
-    } else {
-        among(FALSE_WORDS).then_some(false)
-    }
+    if among(TRUE_WORDS) { Some(true) } else { among(FALSE_WORDS).then_some(false) }
 }

@@ -42,28 +42,24 @@ impl TargetError {
 }
 
 /// The tables whose columns an expression may name.
-pub(super) struct Scope {
-    pub(super) tables: Vec<Table>,
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub(super) tables: &'a [Table],
     /// The alias of `json_array_elements(commands.results)`.
-    pub(super) element: Option<String>,
+    pub(super) element: Option<&'a str>,
     /// Sub-selects around this one.
     pub(super) selects: usize,
     /// Expressions around this one.
     pub(super) depth: usize,
 }
 
-impl Scope {
+impl Scope<'_> {
     /// Scope of an operand one level further in.
-    pub(super) fn deeper(&self, expr: &Expr) -> Result<Self, TargetError> {
+    pub(super) fn deeper(self, expr: &Expr) -> Result<Self, TargetError> {
         if self.depth >= MAX_DEPTH {
             return Err(TargetError::in_expr(expr, "the target is nested too deeply"));
         }
-        Ok(Self {
-            tables: self.tables.clone(),
-            element: self.element.clone(),
-            selects: self.selects,
-            depth: self.depth + 1,
-        })
+        Ok(Self { depth: self.depth + 1, ..self })
     }
 }
 
@@ -83,9 +79,8 @@ pub(super) fn parse(text: &str) -> Result<Condition, TargetError> {
     let tokens = Tokenizer::new(&dialect, text)
         .tokenize_with_location()
         .map_err(|error| TargetError::at(error.location, lower_first(&error.message)))?;
-    let mut parser = Parser::new(&dialect)
-        .with_recursion_limit(MAX_DEPTH)
-        .with_tokens_with_locations(tokens);
+    let mut parser =
+        Parser::new(&dialect).with_recursion_limit(MAX_DEPTH).with_tokens_with_locations(tokens);
     let expr = match parser.parse_expr() {
         Ok(expr) => expr,
         Err(error) => {
@@ -112,8 +107,8 @@ pub(super) fn parse(text: &str) -> Result<Condition, TargetError> {
             return Err(TargetError::at(rest.span.start, message));
         }
     }
-    let scope = Scope { tables: vec![Table::Agents], element: None, selects: 0, depth: 0 };
-    condition(&expr, &scope)
+    let scope = Scope { tables: &[Table::Agents], element: None, selects: 0, depth: 0 };
+    condition(&expr, scope)
 }
 
 /// The place after the last character.
@@ -145,8 +140,8 @@ fn lower_first(text: &str) -> String {
 }
 
 /// Reads a boolean expression.
-pub(super) fn condition(expr: &Expr, scope: &Scope) -> Result<Condition, TargetError> {
-    let scope = &scope.deeper(expr)?;
+pub(super) fn condition(expr: &Expr, scope: Scope<'_>) -> Result<Condition, TargetError> {
+    let scope = scope.deeper(expr)?;
     let inner = |expr: &Expr| condition(expr, scope).map(Box::new);
     let truth = |expr: &Expr, value, negated| {
         Ok(Condition::IsTruth { condition: inner(expr)?, value, negated })
@@ -168,9 +163,7 @@ pub(super) fn condition(expr: &Expr, scope: &Scope) -> Result<Condition, TargetE
             like(expr, pattern, escape_char.as_deref(), true, *negated, scope)
         }
         Expr::InList { expr, list, negated } => in_list(expr, list, *negated, scope),
-        Expr::InSubquery { expr, subquery, negated } => {
-            in_select(expr, subquery, *negated, scope)
-        }
+        Expr::InSubquery { expr, subquery, negated } => in_select(expr, subquery, *negated, scope),
         Expr::Between { expr, negated, low, high } => between(expr, low, high, *negated, scope),
         Expr::IsNull(expr) => is_null(expr, false, scope),
         Expr::IsNotNull(expr) => is_null(expr, true, scope),
@@ -201,7 +194,7 @@ pub(super) fn condition(expr: &Expr, scope: &Scope) -> Result<Condition, TargetE
 fn chain(
     expr: &Expr,
     wanted: &BinaryOperator,
-    scope: &Scope,
+    scope: Scope<'_>,
 ) -> Result<Vec<Condition>, TargetError> {
     let mut members = Vec::new();
     let mut rest = expr;
@@ -221,7 +214,7 @@ fn binary(
     left: &Expr,
     op: &BinaryOperator,
     right: &Expr,
-    scope: &Scope,
+    scope: Scope<'_>,
 ) -> Result<Condition, TargetError> {
     let compare = match op {
         BinaryOperator::Eq => CompareOp::Eq,
@@ -259,7 +252,7 @@ fn comparison(
 }
 
 /// An operand that must be text, or null.
-fn text_operand(expr: &Expr, what: &str, scope: &Scope) -> Result<Operand, TargetError> {
+fn text_operand(expr: &Expr, what: &str, scope: Scope<'_>) -> Result<Operand, TargetError> {
     let value = operand(expr, scope)?;
     match value.operand_type() {
         None | Some(OperandType::Text) => Ok(value),
@@ -281,7 +274,7 @@ fn like(
     escape: Option<&Expr>,
     ignore_case: bool,
     negated: bool,
-    scope: &Scope,
+    scope: Scope<'_>,
 ) -> Result<Condition, TargetError> {
     let operand = text_operand(expr, "LIKE", scope)?;
     let escape = match escape {
@@ -309,7 +302,7 @@ fn regex(
     pattern: &Expr,
     ignore_case: bool,
     negated: bool,
-    scope: &Scope,
+    scope: Scope<'_>,
 ) -> Result<Condition, TargetError> {
     let operand = text_operand(expr, "~", scope)?;
     let text = text_literal(pattern)
@@ -323,7 +316,7 @@ fn in_list(
     expr: &Expr,
     list: &[Expr],
     negated: bool,
-    scope: &Scope,
+    scope: Scope<'_>,
 ) -> Result<Condition, TargetError> {
     let value = operand(expr, scope)?;
     if list.is_empty() {
@@ -346,7 +339,7 @@ fn in_select(
     expr: &Expr,
     query: &Query,
     negated: bool,
-    scope: &Scope,
+    scope: Scope<'_>,
 ) -> Result<Condition, TargetError> {
     let value = operand(expr, scope)?;
     let select = sub_select(query, expr, scope)?;
@@ -360,7 +353,7 @@ fn between(
     low: &Expr,
     high: &Expr,
     negated: bool,
-    scope: &Scope,
+    scope: Scope<'_>,
 ) -> Result<Condition, TargetError> {
     let value = operand(expr, scope)?;
     let both = Condition::And(vec![
@@ -370,7 +363,7 @@ fn between(
     Ok(if negated { Condition::Not(Box::new(both)) } else { both })
 }
 
-fn is_null(expr: &Expr, negated: bool, scope: &Scope) -> Result<Condition, TargetError> {
+fn is_null(expr: &Expr, negated: bool, scope: Scope<'_>) -> Result<Condition, TargetError> {
     Ok(Condition::IsNull { operand: operand(expr, scope)?, negated })
 }
 

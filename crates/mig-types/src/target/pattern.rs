@@ -122,7 +122,7 @@ impl LikePattern {
     }
 }
 
-/// A regular expression, in the subset on which PostgreSQL and the `regex`
+/// A regular expression, in the subset on which `PostgreSQL` and the `regex`
 /// crate agree. Matches anywhere in the text.
 #[derive(Debug, Clone)]
 pub struct RegexPattern {

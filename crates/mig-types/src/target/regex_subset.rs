@@ -1,4 +1,4 @@
-//! Translates the regular expressions that mean the same to PostgreSQL (under
+//! Translates the regular expressions that mean the same to `PostgreSQL` (under
 //! the C collation) and to the `regex` crate, and refuses the others.
 
 use std::fmt::Write as _;
@@ -213,7 +213,9 @@ impl Translator {
                     });
                 }
                 '-' if !first && self.peek() != Some(']') => {
-                    return Err("a - in brackets stands first, last or between two characters".into());
+                    return Err(
+                        "a - in brackets stands first, last or between two characters".into()
+                    );
                 }
                 low => {
                     let low = if low == '\\' { self.class_escape()? } else { low };
@@ -325,9 +327,33 @@ mod tests {
     #[test]
     fn refuses_what_the_engines_disagree_on() {
         for source in [
-            "*a", "a**", "^*", "(a", "a)", "[a", "[]", r"\1", r"\b", r"\y", "(?i)a", "(?=a)",
-            "(?P<n>a)", "a{2,1}", "a{300}", "{2}", "[z-a]", "[a-c-e]", "[[.a.]]", r"a\", r"\pL",
-            "[[:nope:]]", "***:a", "a{1}{2}", "(((a{99}){99}){99}){99}", r"[a-\d]", "(|*a)",
+            "*a",
+            "a**",
+            "^*",
+            "(a",
+            "a)",
+            "[a",
+            "[]",
+            r"\1",
+            r"\b",
+            r"\y",
+            "(?i)a",
+            "(?=a)",
+            "(?P<n>a)",
+            "a{2,1}",
+            "a{300}",
+            "{2}",
+            "[z-a]",
+            "[a-c-e]",
+            "[[.a.]]",
+            r"a\",
+            r"\pL",
+            "[[:nope:]]",
+            "***:a",
+            "a{1}{2}",
+            "(((a{99}){99}){99}){99}",
+            r"[a-\d]",
+            "(|*a)",
         ] {
             assert!(translate(source, false).is_err(), "{source}");
         }

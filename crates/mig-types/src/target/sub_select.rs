@@ -4,6 +4,7 @@ use sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Query, Select, SelectItem, SetExpr, Spanned as _,
     TableFactor, TableWithJoins,
 };
+use sqlparser::tokenizer::Location;
 
 use super::ast::{JsonBase, Operand, SubSelect};
 use super::columns::{ColumnType, Table};
@@ -20,7 +21,7 @@ const FORM: &str = "a sub-select reads SELECT column FROM commands, actions or s
 pub(super) fn sub_select(
     query: &Query,
     outer: &Expr,
-    scope: &Scope,
+    scope: Scope<'_>,
 ) -> Result<SubSelect, TargetError> {
     // Spans are missing for some forms; the place of the outer expression is
     // near enough then.
@@ -36,26 +37,31 @@ pub(super) fn sub_select(
     if scope.selects >= MAX_SELECTS {
         return Err(TargetError::at(place, "too many sub-selects inside each other"));
     }
-    let mut inner =
-        Scope { tables: Vec::new(), element: None, selects: scope.selects + 1, depth: scope.depth };
+    let mut sources = Sources::default();
     for from in &select.from {
-        source(from, &mut inner, place)?;
+        sources.add(from, place)?;
     }
-    if inner.tables.is_empty() || inner.tables.len() > 2 {
+    if sources.tables.is_empty() || sources.tables.len() > 2 {
         return Err(wrong());
     }
+    let inner = Scope {
+        tables: &sources.tables,
+        element: sources.element.as_deref(),
+        selects: scope.selects + 1,
+        depth: scope.depth,
+    };
     let [SelectItem::UnnamedExpr(projected)] = select.projection.as_slice() else {
         return Err(wrong());
     };
-    let Operand::Column(column) = operand(projected, &inner)? else {
+    let Operand::Column(column) = operand(projected, inner)? else {
         return Err(TargetError::in_expr(projected, "a sub-select gives one plain column"));
     };
     let selection = select.selection.as_ref();
     Ok(SubSelect {
         column,
-        elements: inner.element.is_some(),
-        condition: selection.map(|expr| condition(expr, &inner)).transpose()?,
-        tables: inner.tables,
+        elements: sources.element.is_some(),
+        condition: selection.map(|expr| condition(expr, inner)).transpose()?,
+        tables: sources.tables.clone(),
     })
 }
 
@@ -71,71 +77,79 @@ fn is_plain(query: &Query, select: &Select) -> bool {
     printed == format!("SELECT {tail}") || printed == format!("SELECT DISTINCT {tail}")
 }
 
-fn source(
-    from: &TableWithJoins,
-    scope: &mut Scope,
-    place: sqlparser::tokenizer::Location,
-) -> Result<(), TargetError> {
-    let place = match from.relation.span().start {
-        start if start.line == 0 => place,
-        start => start,
-    };
-    let wrong = || TargetError::at(place, FORM);
-    if !from.joins.is_empty() {
-        return Err(TargetError::at(place, "tables are joined with commas and WHERE"));
-    }
-    let (name, alias, arguments) = match &from.relation {
-        TableFactor::Table { name, alias, args: None, .. } => (name, alias, None),
-        TableFactor::Table { name, alias, args: Some(list), .. } => {
-            (name, alias, Some(list.args.as_slice()))
+/// What follows `FROM`.
+#[derive(Default)]
+struct Sources {
+    tables: Vec<Table>,
+    element: Option<String>,
+}
+
+impl Sources {
+    fn add(&mut self, from: &TableWithJoins, place: Location) -> Result<(), TargetError> {
+        let place = match from.relation.span().start {
+            start if start.line == 0 => place,
+            start => start,
+        };
+        let wrong = || TargetError::at(place, FORM);
+        if !from.joins.is_empty() {
+            return Err(TargetError::at(place, "tables are joined with commas and WHERE"));
         }
-        TableFactor::Function { name, alias, args, .. } => (name, alias, Some(args.as_slice())),
-        _ => return Err(wrong()),
-    };
-    let called = match name.0.as_slice() {
-        [part] => part.as_ident().map(folded).ok_or_else(wrong)?,
-        _ => return Err(wrong()),
-    };
-    let suffix = alias.as_ref().map(|alias| format!(" {alias}")).unwrap_or_default();
-    let printed = from.relation.to_string();
-    let Some(arguments) = arguments else {
-        let table = Table::of_sub_select(&called).ok_or_else(|| {
-            let message = format!(
-                "the table {called} is not readable; a sub-select reads commands, actions or \
-                 signatures"
-            );
-            TargetError::at(place, message)
-        })?;
-        // No alias, no sampling, no hint.
-        if printed != name.to_string() || scope.tables.contains(&table) {
-            return Err(TargetError::at(place, "a table stands once, without another name"));
-        }
-        scope.tables.push(table);
-        return Ok(());
-    };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] = arguments else {
-        return Err(wrong());
-    };
-    let plain = format!("{name}({argument}){suffix}");
-    let alias = alias.as_ref().filter(|alias| alias.columns.is_empty()).ok_or_else(wrong)?;
-    let lateral = printed == format!("LATERAL {plain}");
-    if called != "json_array_elements" || scope.element.is_some() || !(printed == plain || lateral)
-    {
-        return Err(wrong());
-    }
-    match operand(argument, scope)? {
-        Operand::Json(path) if path.steps.is_empty() => match path.base {
-            JsonBase::Column(column)
-                if column.table == Table::Commands && column.kind == ColumnType::Json => {}
+        let (name, alias, arguments) = match &from.relation {
+            TableFactor::Table { name, alias, args: None, .. } => (name, alias, None),
+            TableFactor::Table { name, alias, args: Some(list), .. } => {
+                (name, alias, Some(list.args.as_slice()))
+            }
+            TableFactor::Function { name, alias, args, .. } => (name, alias, Some(args.as_slice())),
             _ => return Err(wrong()),
-        },
-        _ => return Err(wrong()),
+        };
+        let called = match name.0.as_slice() {
+            [part] => part.as_ident().map(folded).ok_or_else(wrong)?,
+            _ => return Err(wrong()),
+        };
+        let suffix = alias.as_ref().map(|alias| format!(" {alias}")).unwrap_or_default();
+        let printed = from.relation.to_string();
+        let Some(arguments) = arguments else {
+            let table = Table::of_sub_select(&called).ok_or_else(|| {
+                let message = format!(
+                    "the table {called} is not readable; a sub-select reads commands, actions or \
+                 signatures"
+                );
+                TargetError::at(place, message)
+            })?;
+            // No alias, no sampling, no hint.
+            if printed != name.to_string() || self.tables.contains(&table) {
+                return Err(TargetError::at(place, "a table stands once, without another name"));
+            }
+            self.tables.push(table);
+            return Ok(());
+        };
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))] = arguments else {
+            return Err(wrong());
+        };
+        let plain = format!("{name}({argument}){suffix}");
+        let alias = alias.as_ref().filter(|alias| alias.columns.is_empty()).ok_or_else(wrong)?;
+        let lateral = printed == format!("LATERAL {plain}");
+        if called != "json_array_elements"
+            || self.element.is_some()
+            || !(printed == plain || lateral)
+        {
+            return Err(wrong());
+        }
+        let scope = Scope { tables: &self.tables, element: None, selects: 0, depth: 0 };
+        match operand(argument, scope)? {
+            Operand::Json(path) if path.steps.is_empty() => match path.base {
+                JsonBase::Column(column)
+                    if column.table == Table::Commands && column.kind == ColumnType::Json => {}
+                _ => return Err(wrong()),
+            },
+            _ => return Err(wrong()),
+        }
+        let alias = folded(&alias.name);
+        // A column would hide the element, or the element a column.
+        if self.tables.iter().any(|table| table.column(&alias).is_some()) {
+            return Err(TargetError::at(place, "the elements need a name that is no column"));
+        }
+        self.element = Some(alias);
+        Ok(())
     }
-    let alias = folded(&alias.name);
-    // A column would hide the element, or the element a column.
-    if scope.tables.iter().any(|table| table.column(&alias).is_some()) {
-        return Err(TargetError::at(place, "the elements need a name that is no column"));
-    }
-    scope.element = Some(alias);
-    Ok(())
 }

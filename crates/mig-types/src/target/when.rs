@@ -152,8 +152,8 @@ fn clock(text: &str) -> Option<i64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let mut parts = unsigned.splitn(3, ':');
     let hours = scaled(parts.next().filter(|p| !p.contains('.'))?, 3600 * SECOND)?;
-    let minutes =
-        scaled(parts.next().filter(|p| p.len() == 2)?, 60 * SECOND).filter(|m| *m < 3600 * SECOND)?;
+    let minutes = scaled(parts.next().filter(|p| p.len() == 2)?, 60 * SECOND)
+        .filter(|m| *m < 3600 * SECOND)?;
     let seconds = parts.next().map_or(Some(0), |p| scaled(p, SECOND))?;
     if seconds >= 60 * SECOND {
         return None;
@@ -175,10 +175,15 @@ pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
 }
 
 fn parse_offset(text: &str) -> Option<DateTime<Utc>> {
-    ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z"]
-        .iter()
-        .find_map(|form| DateTime::parse_from_str(text, form).ok())
-        .map(|time| time.with_timezone(&Utc))
+    [
+        "%Y-%m-%d %H:%M%#z",
+        "%Y-%m-%dT%H:%M:%S%.f%#z",
+        "%Y-%m-%d %H:%M:%S%.f%#z",
+        "%Y-%m-%d %H:%M:%S%.f %#z",
+    ]
+    .iter()
+    .find_map(|form| DateTime::parse_from_str(text, form).ok())
+    .map(|time| time.with_timezone(&Utc))
 }
 
 fn parse_utc(text: &str) -> Option<DateTime<Utc>> {
@@ -200,10 +205,23 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_interval() {
-        for text in
-            ["", " ", "1", "day", "1 fortnight", "1 day 2", "ago", "ago 1 day", "1:2", "1.5 months",
-             "99999999999999999999 days", "999999999999 days", "--1 day", "1 day ago ago", "ą"]
-        {
+        for text in [
+            "",
+            " ",
+            "1",
+            "day",
+            "1 fortnight",
+            "1 day 2",
+            "ago",
+            "ago 1 day",
+            "1:2",
+            "1.5 months",
+            "99999999999999999999 days",
+            "999999999999 days",
+            "--1 day",
+            "1 day ago ago",
+            "ą",
+        ] {
             assert_eq!(Interval::parse(text), None, "{text}");
         }
     }

@@ -175,11 +175,67 @@ fn a_chain_of_the_full_length_is_one_level() {
 
 /// Words that reach deep into the grammar.
 const WORDS: &[&str] = &[
-    "name", "tags", "environment", "id", "pid", "heartbeattime", "AND", "OR", "NOT", "(", ")", "=",
-    "<", "->", "->>", "#>>", "'{a,0}'", "'a'", "1", "-", "+", "IN", "SELECT", "agentid", "FROM",
-    "commands", ",", "WHERE", "LIKE", "~", "'['", "NOW()", "INTERVAL", "'1 day'", "::", "int",
-    "IS", "NULL", "TRUE", "BETWEEN", "CASE", "END", "json_array_elements", "AS", "r", ".", "*",
-    "[", "]", "CAST", "'", "\"", "--", "/*", "$$", "?", "@>", ";", "\u{1f600}", "E'\\", "ARRAY",
+    "name",
+    "tags",
+    "environment",
+    "id",
+    "pid",
+    "heartbeattime",
+    "AND",
+    "OR",
+    "NOT",
+    "(",
+    ")",
+    "=",
+    "<",
+    "->",
+    "->>",
+    "#>>",
+    "'{a,0}'",
+    "'a'",
+    "1",
+    "-",
+    "+",
+    "IN",
+    "SELECT",
+    "agentid",
+    "FROM",
+    "commands",
+    ",",
+    "WHERE",
+    "LIKE",
+    "~",
+    "'['",
+    "NOW()",
+    "INTERVAL",
+    "'1 day'",
+    "::",
+    "int",
+    "IS",
+    "NULL",
+    "TRUE",
+    "BETWEEN",
+    "CASE",
+    "END",
+    "json_array_elements",
+    "AS",
+    "r",
+    ".",
+    "*",
+    "[",
+    "]",
+    "CAST",
+    "'",
+    "\"",
+    "--",
+    "/*",
+    "$$",
+    "?",
+    "@>",
+    ";",
+    "\u{1f600}",
+    "E'\\",
+    "ARRAY",
 ];
 
 proptest! {
@@ -211,7 +267,9 @@ fn hostile_nesting_ends_quickly() {
             let _ = format!("name = {}", vec![*unit; count - 10].join(glue)).parse::<Target>();
         }
     }
-    for pair in [["(", "NOT "], ["(", "- "], ["CASE ", "WHEN "], ["CAST(", "("], ["a IN (", "SELECT "]] {
+    for pair in
+        [["(", "NOT "], ["(", "- "], ["CASE ", "WHEN "], ["CAST(", "("], ["a IN (", "SELECT "]]
+    {
         let _ = pair.concat().repeat(MAX_CHARS / pair.concat().len()).parse::<Target>();
     }
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
