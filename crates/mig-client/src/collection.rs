@@ -2,7 +2,7 @@
 
 use mig_types::wire::{self, WireError};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
 
 /// One answer.
@@ -62,7 +62,11 @@ impl Collection {
     /// [`WireError`] when there is none or it is not a `T`.
     pub fn first<T: DeserializeOwned>(self) -> Result<T, WireError> {
         let datum = self.items.into_iter().next().and_then(|item| item.data.into_iter().next());
-        wire::from_value(datum.map_or(Value::Null, |datum| datum.value))
+        // Not left to the reader, to which `null` is an empty value.
+        match datum.map(|datum| datum.value) {
+            Some(value) if !value.is_null() => wire::from_value(value),
+            _ => Err(serde_json::Error::custom("the answer holds no value").into()),
+        }
     }
 
     /// All values called `name`, in order. Paging hints and echoed parameters
@@ -84,7 +88,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_collection() {
-        for body in ["", "404 page not found\n", "[]", "{}", r#"{"collection":[]}"#] {
+        for body in ["", "404 page not found\n", "[]", "{}", r#"{"collection":7}"#] {
             assert!(Collection::from_slice(body.as_bytes()).is_err(), "{body:?}");
         }
         let empty =

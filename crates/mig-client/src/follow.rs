@@ -289,10 +289,10 @@ mod tests {
 
     #[test]
     fn an_action_is_over_by_status_counts_or_time() {
+        use ActionStatus::{Completed, Inflight, Invalid, Pending, Preparing};
         let end = Timestamp::parse("2026-06-01T12:00:00Z").unwrap();
         let second = Duration::from_secs(1);
         let counters = |sent, done| Counters { sent, done, ..Counters::default() };
-        use ActionStatus::{Completed, Inflight, Invalid, Pending, Preparing};
         for (status, sent, done, late, over) in [
             (Some(Pending), 0, 0, 0, false),
             (Some(Preparing), 2, 2, 0, false),
