@@ -168,6 +168,11 @@ pub trait Consumer: Send {
     ) -> Result<Vec<Delivery>, RelayError>;
 
     /// Acknowledges deliveries. Call it after their effects are durable.
+    ///
+    /// # Errors
+    ///
+    /// [`RelayError::Unavailable`] when the connection they came over was lost
+    /// meanwhile: they will be delivered again.
     async fn ack(&mut self, tags: &[u64]) -> Result<(), RelayError>;
 
     /// Gives deliveries back for another try.

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use crate::RelayError;
 use crate::names::unavailable;
 
-/// The first retry comes this soon, at least and at most.
-const FIRST_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+/// The first retry comes this soon, and at most so much later.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const FIRST_RETRY_SPREAD: Duration = Duration::from_millis(400);
 /// Later ones start here and double …
 const BACKOFF_FROM: Duration = Duration::from_secs(1);
 /// … up to here.
@@ -264,7 +265,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 /// one spreads those who lost the same relay at the same moment.
 fn pause(failures: u32, fraction: f64) -> Duration {
     if failures == 0 {
-        return FIRST_RETRY.0 + (FIRST_RETRY.1 - FIRST_RETRY.0).mul_f64(fraction);
+        return FIRST_RETRY + FIRST_RETRY_SPREAD.mul_f64(fraction);
     }
     let doublings = (failures - 1).min(16);
     let full = BACKOFF_FROM.saturating_mul(1 << doublings).min(BACKOFF_TO);
@@ -288,7 +289,7 @@ mod tests {
     fn pauses_start_fast_then_grow_from_one_second_to_five_minutes() {
         for fraction in [0.0, 0.5, 1.0] {
             let first = pause(0, fraction);
-            assert!(first >= FIRST_RETRY.0 && first <= FIRST_RETRY.1);
+            assert!(first >= FIRST_RETRY && first <= FIRST_RETRY + FIRST_RETRY_SPREAD);
             for failures in 1..100 {
                 let pause = pause(failures, fraction);
                 assert!(pause >= BACKOFF_FROM && pause <= BACKOFF_TO, "{failures} {pause:?}");

@@ -72,13 +72,11 @@ async fn bounded<T>(
     session: &Session,
     work: impl Future<Output = Result<T, lapin::Error>>,
 ) -> Result<T, RelayError> {
-    match timeout(ANSWER_TIMEOUT, work).await {
-        Ok(outcome) => outcome.map_err(|error| fault::to_relay_error(endpoint, error)),
-        Err(_) => {
-            session.end("the broker does not answer");
-            Err(unavailable(endpoint, "the broker does not answer"))
-        }
-    }
+    let Ok(outcome) = timeout(ANSWER_TIMEOUT, work).await else {
+        session.end("the broker does not answer");
+        return Err(unavailable(endpoint, "the broker does not answer"));
+    };
+    outcome.map_err(|error| fault::to_relay_error(endpoint, error))
 }
 
 #[async_trait]

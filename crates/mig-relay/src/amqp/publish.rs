@@ -268,7 +268,7 @@ mod tests {
     fn expirations_are_milliseconds_and_clamped() {
         for (ttl, expected) in [
             (Duration::ZERO, "0"),
-            (Duration::from_secs(3000), "3000000"),
+            (Duration::from_mins(50), "3000000"),
             (Duration::from_millis(4_294_967_296), "4294967295"),
             (Duration::MAX, "4294967295"),
         ] {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_return_marks_the_message_it_is_about_whatever_confirm_brought_it() {
+    fn only_what_was_confirmed_is_held() {
         let message = |body: &'static str| Message {
             route: Route::Results,
             body: Bytes::from_static(body.as_bytes()),

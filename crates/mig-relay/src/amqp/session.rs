@@ -44,22 +44,22 @@ pub(crate) struct Session {
     pub(super) proxy: Option<String>,
 }
 
-/// The position of an exchange in [`Session::publishers`].
+/// The exchange messages go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exchange {
-    ToAgents,
-    ToSchedulers,
-    ToWorkers,
+    Agents,
+    Schedulers,
+    Workers,
 }
 
 impl Exchange {
-    pub(super) const ALL: [Self; 3] = [Self::ToAgents, Self::ToSchedulers, Self::ToWorkers];
+    pub(super) const ALL: [Self; 3] = [Self::Agents, Self::Schedulers, Self::Workers];
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::ToAgents => TO_AGENTS,
-            Self::ToSchedulers => TO_SCHEDULERS,
-            Self::ToWorkers => TO_WORKERS,
+            Self::Agents => TO_AGENTS,
+            Self::Schedulers => TO_SCHEDULERS,
+            Self::Workers => TO_WORKERS,
         }
     }
 }
@@ -78,9 +78,9 @@ impl Session {
     pub(super) fn publisher(&self, exchange: Exchange) -> &tokio::sync::Mutex<Option<Channel>> {
         let [agents, schedulers, workers] = &self.publishers;
         match exchange {
-            Exchange::ToAgents => agents,
-            Exchange::ToSchedulers => schedulers,
-            Exchange::ToWorkers => workers,
+            Exchange::Agents => agents,
+            Exchange::Schedulers => schedulers,
+            Exchange::Workers => workers,
         }
     }
 
@@ -192,10 +192,17 @@ impl Connector for AmqpConnector {
         let mut events = std::pin::pin!(session.connection.events_listener());
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reason = None;
         loop {
             let fault = tokio::select! {
                 fault = session.over() => fault,
                 event = events.next() => match event {
+                    // A channel's end is told here as well; it is the affair
+                    // of whoever uses the channel.
+                    Some(Event::Error(error)) if session.connection.status().connected() => {
+                        reason = Some(error);
+                        continue;
+                    }
                     Some(Event::Error(error)) => fault::to_fault(error),
                     Some(Event::ConnectionBlocked(reason)) => {
                         tracing::warn!(%reason, "the broker takes no messages for now");
@@ -204,12 +211,15 @@ impl Connector for AmqpConnector {
                     Some(_) => continue,
                     None => Fault::away("the connection is gone"),
                 },
-                // An error may have come before anybody listened.
+                // An error may have come before anybody listened, or before
+                // the state showed it.
                 _ = look.tick() => {
                     if session.connection.status().connected() {
+                        reason = None;
                         continue;
                     }
-                    Fault::away("the connection is closed")
+                    let closed = || Fault::away("the connection is closed");
+                    reason.take().map_or_else(closed, fault::to_fault)
                 }
             };
             session.finish(fault.clone());

@@ -170,13 +170,11 @@ impl Writer {
                 Route::Event(key) => self.bound_to(key),
                 route => {
                     let name = exchange_and_key(route).1;
-                    match self.row(&name) {
-                        Some(row) => vec![(name, row)],
-                        None => {
-                            outcomes.push(Err(RelayError::Unroutable { route: name }));
-                            continue;
-                        }
-                    }
+                    let Some(row) = self.row(&name) else {
+                        outcomes.push(Err(RelayError::Unroutable { route: name }));
+                        continue;
+                    };
+                    vec![(name, row)]
                 }
             };
             let ttl = i64::try_from(message.ttl.as_millis()).unwrap_or(i64::MAX);

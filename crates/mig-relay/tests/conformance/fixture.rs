@@ -74,11 +74,6 @@ impl Fixture {
         Self { kind, scheduler, agent, worker, server, _dir: dir }
     }
 
-    /// A queueloc nobody else uses.
-    pub(crate) fn queueloc(&self) -> QueueLoc {
-        unique_queueloc()
-    }
-
     pub(crate) async fn stop(self) {
         for relay in [&self.agent, &self.worker, &self.scheduler] {
             relay.close().await;
@@ -89,6 +84,7 @@ impl Fixture {
     }
 }
 
+/// A queueloc nobody else uses.
 pub(crate) fn unique_queueloc() -> QueueLoc {
     let random = getrandom::u64().unwrap();
     format!("linux.conformance.{random:x}").parse().unwrap()

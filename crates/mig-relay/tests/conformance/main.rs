@@ -2,6 +2,13 @@
 //! built-in relay in memory and in a file, its network face with and without
 //! TLS, and RabbitMQ where one is given.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking, and tests show their figures"
+)]
+
 mod amqp;
 mod cut;
 mod fixture;

@@ -8,11 +8,11 @@ use tokio::time::timeout;
 
 use crate::fixture::{
     DEADLINE, Fixture, HOUR, bodies, gather, is_silent, message, next, numbers, publish,
-    publish_numbers, tags,
+    publish_numbers, tags, unique_queueloc,
 };
 
 pub(crate) async fn a_command_is_unroutable_until_its_agent_has_listened(fixture: &Fixture) {
-    let queueloc = fixture.queueloc();
+    let queueloc = unique_queueloc();
     let route = Route::Agent(queueloc.clone());
     let outcomes = fixture.scheduler.publish(vec![message(route.clone(), "early", HOUR)]).await;
     assert!(matches!(outcomes.as_slice(), [Err(RelayError::Unroutable { .. })]), "{outcomes:?}");
@@ -23,7 +23,7 @@ pub(crate) async fn a_command_is_unroutable_until_its_agent_has_listened(fixture
 }
 
 pub(crate) async fn deliveries_keep_their_order_and_acks_remove_them(fixture: &Fixture) {
-    let queueloc = fixture.queueloc();
+    let queueloc = unique_queueloc();
     let source = Source::Agent(queueloc.clone());
     let mut consumer = fixture.agent.consume(source.clone(), 0).await.unwrap();
     publish_numbers(&*fixture.scheduler, &Route::Agent(queueloc.clone()), 0..50).await;
@@ -46,7 +46,7 @@ pub(crate) async fn deliveries_keep_their_order_and_acks_remove_them(fixture: &F
 }
 
 pub(crate) async fn what_a_reader_leaves_unacknowledged_comes_back_marked(fixture: &Fixture) {
-    let queueloc = fixture.queueloc();
+    let queueloc = unique_queueloc();
     let source = Source::Agent(queueloc.clone());
     let mut first = fixture.agent.consume(source.clone(), 10).await.unwrap();
     publish_numbers(&*fixture.scheduler, &Route::Agent(queueloc), 0..3).await;
@@ -61,7 +61,7 @@ pub(crate) async fn what_a_reader_leaves_unacknowledged_comes_back_marked(fixtur
 }
 
 pub(crate) async fn requeued_deliveries_come_back_marked(fixture: &Fixture) {
-    let queueloc = fixture.queueloc();
+    let queueloc = unique_queueloc();
     let mut consumer = fixture.agent.consume(Source::Agent(queueloc.clone()), 5).await.unwrap();
     publish_numbers(&*fixture.scheduler, &Route::Agent(queueloc), 0..3).await;
     let held = gather(&mut consumer, 3).await;
@@ -76,7 +76,7 @@ pub(crate) async fn requeued_deliveries_come_back_marked(fixture: &Fixture) {
 }
 
 pub(crate) async fn messages_wait_for_an_absent_agent(fixture: &Fixture) {
-    let queueloc = fixture.queueloc();
+    let queueloc = unique_queueloc();
     let source = Source::Agent(queueloc.clone());
     drop(fixture.agent.consume(source.clone(), 1).await.unwrap());
     publish_numbers(&*fixture.scheduler, &Route::Agent(queueloc), 0..5).await;
@@ -89,7 +89,7 @@ pub(crate) async fn messages_wait_for_an_absent_agent(fixture: &Fixture) {
 }
 
 pub(crate) async fn messages_expire(fixture: &Fixture) {
-    let (lasting, passing) = (fixture.queueloc(), fixture.queueloc());
+    let (lasting, passing) = (unique_queueloc(), unique_queueloc());
     for queueloc in [&lasting, &passing] {
         drop(fixture.agent.consume(Source::Agent(queueloc.clone()), 1).await.unwrap());
     }
@@ -116,7 +116,7 @@ pub(crate) async fn messages_expire(fixture: &Fixture) {
 }
 
 pub(crate) async fn the_prefetch_bounds_what_is_in_hand(fixture: &Fixture) {
-    let queueloc = fixture.queueloc();
+    let queueloc = unique_queueloc();
     let mut consumer = fixture.agent.consume(Source::Agent(queueloc.clone()), 3).await.unwrap();
     publish_numbers(&*fixture.scheduler, &Route::Agent(queueloc), 0..10).await;
     let held = gather(&mut consumer, 3).await;
@@ -128,7 +128,7 @@ pub(crate) async fn the_prefetch_bounds_what_is_in_hand(fixture: &Fixture) {
 }
 
 pub(crate) async fn a_batch_lingers_to_fill_but_not_longer(fixture: &Fixture) {
-    let queueloc = fixture.queueloc();
+    let queueloc = unique_queueloc();
     let route = Route::Agent(queueloc.clone());
     let mut consumer = fixture.agent.consume(Source::Agent(queueloc), 10).await.unwrap();
     let start = Instant::now();
@@ -165,7 +165,7 @@ pub(crate) async fn two_readers_share_a_queue_without_doubling(fixture: &Fixture
 }
 
 pub(crate) async fn a_queue_in_use_is_not_deleted(fixture: &Fixture) {
-    let queueloc = fixture.queueloc();
+    let queueloc = unique_queueloc();
     let route = Route::Agent(queueloc.clone());
     let source = Source::Agent(queueloc.clone());
     assert!(fixture.scheduler.delete_if_unused(&queueloc).await.unwrap());
@@ -190,7 +190,7 @@ pub(crate) async fn a_queue_in_use_is_not_deleted(fixture: &Fixture) {
 }
 
 pub(crate) async fn outcomes_are_one_per_message_in_order(fixture: &Fixture) {
-    let (there, nowhere) = (fixture.queueloc(), fixture.queueloc());
+    let (there, nowhere) = (unique_queueloc(), unique_queueloc());
     let mut consumer = fixture.agent.consume(Source::Agent(there.clone()), 0).await.unwrap();
     let messages = (0..700_u32)
         .map(|n| {
@@ -214,7 +214,7 @@ pub(crate) async fn outcomes_are_one_per_message_in_order(fixture: &Fixture) {
 
 pub(crate) async fn a_large_body_arrives_whole(fixture: &Fixture) {
     let large: Vec<u8> = (0..8 * 1024 * 1024_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
-    let queueloc = fixture.queueloc();
+    let queueloc = unique_queueloc();
     let mut agent = fixture.agent.consume(Source::Agent(queueloc.clone()), 1).await.unwrap();
     publish(&*fixture.scheduler, Route::Agent(queueloc), large.clone()).await;
     let command = next(&mut agent, 1, Duration::ZERO).await;
@@ -250,7 +250,7 @@ pub(crate) async fn many_messages_arrive_once_each(fixture: &Fixture) {
 }
 
 pub(crate) async fn a_cancelled_wait_loses_nothing(fixture: &Fixture) {
-    let queueloc = fixture.queueloc();
+    let queueloc = unique_queueloc();
     let route = Route::Agent(queueloc.clone());
     let mut consumer = fixture.agent.consume(Source::Agent(queueloc), 0).await.unwrap();
     let mut seen = Vec::new();
@@ -264,7 +264,7 @@ pub(crate) async fn a_cancelled_wait_loses_nothing(fixture: &Fixture) {
         while seen.len() < 40 {
             assert!(start.elapsed() < DEADLINE, "{} of 40", seen.len());
             // Lingers far longer than it is waited for: nearly every wait is cancelled.
-            let wait = consumer.next_batch(8, Duration::from_secs(60));
+            let wait = consumer.next_batch(8, Duration::from_mins(1));
             if let Ok(batch) = timeout(Duration::from_millis(3), wait).await {
                 seen.extend(batch.unwrap());
             }
@@ -276,7 +276,7 @@ pub(crate) async fn a_cancelled_wait_loses_nothing(fixture: &Fixture) {
 }
 
 pub(crate) async fn acknowledging_twice_or_nonsense_does_nothing(fixture: &Fixture) {
-    let queueloc = fixture.queueloc();
+    let queueloc = unique_queueloc();
     let route = Route::Agent(queueloc.clone());
     let mut consumer = fixture.agent.consume(Source::Agent(queueloc), 10).await.unwrap();
     publish_numbers(&*fixture.scheduler, &route, 0..2).await;
@@ -293,7 +293,7 @@ pub(crate) async fn acknowledging_twice_or_nonsense_does_nothing(fixture: &Fixtu
 }
 
 pub(crate) async fn events_reach_those_bound_to_them_only(fixture: &Fixture) {
-    let unique = fixture.queueloc();
+    let unique = unique_queueloc();
     let event = |name: &str| Route::Event(format!("{name}.{unique}"));
     publish(&*fixture.scheduler, event("agent.new"), "before anybody listens").await;
     let queue = format!("migevent.worker.{unique}");
