@@ -41,8 +41,10 @@ fuzz:
 		$(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); \
 	done
 
+# DEMO_ARGS=--keep leaves server and agents running; --help lists the rest.
 demo:
-	@$(CARGO) xtask demo $(DEMO_ARGS)
+	@$(CARGO) build -p mig-standalone -p mig-agent -p mig-cli --bins
+	@$(CARGO) run -q -p mig-standalone --bin mig-demo -- $(DEMO_ARGS)
 
 clean:
 	@$(CARGO) clean
