@@ -1,2 +1,56 @@
-//! Starts the program. Everything that can go wrong is tested in the library.
-fn main() {}
+//! Starts the API. Everything that can go wrong is tested in the library.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use mig_api::ApiConfig;
+use mig_runtime::clock::{Clock as _, SystemClock};
+use mig_runtime::logging::{self, LogConfig};
+use mig_types::Permissions;
+
+/// The REST API of MIG: stores signed actions, serves results and searches.
+#[derive(Parser)]
+#[command(name = "mig-api", version, disable_version_flag = true)]
+struct Args {
+    /// Configuration file.
+    #[arg(short, long, default_value = "/etc/mig/api.cfg", value_name = "FILE")]
+    config: PathBuf,
+    /// Log to standard output at level debug, whatever the file says.
+    #[arg(short, long)]
+    debug: bool,
+    /// Enrol an administrator with the armored public key in a file, and exit;
+    /// how the first investigator comes in.
+    #[arg(long, num_args = 2, value_names = ["NAME", "KEYFILE"])]
+    add_investigator: Option<Vec<String>>,
+    /// Print the version and exit.
+    #[arg(short = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    mig_runtime::run("mig-api", async move |shutdown| {
+        let mut config: ApiConfig = mig_runtime::config::load_strict(&args.config)?;
+        if args.debug {
+            config.logging = LogConfig::debug();
+        }
+        config.validate()?;
+        if let Some([name, key]) = args.add_investigator.as_deref() {
+            return add_investigator(&config, name, Path::new(key)).await;
+        }
+        let _guard = logging::init("mig-api", &config.logging)?;
+        mig_api::open(&config, shutdown).await
+    })
+}
+
+async fn add_investigator(config: &ApiConfig, name: &str, key: &Path) -> anyhow::Result<()> {
+    let store = mig_store::open_postgres(&config.postgres()?).await?;
+    let now = SystemClock.now();
+    let row = mig_api::enrol(store.as_ref(), name, key, Permissions::ALL, now).await;
+    store.close().await;
+    let id = row?.id;
+    writeln!(std::io::stdout(), "Investigator '{name}' successfully created with ID {id}")?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! The outermost layer: an id for every request, a body for every failure, a
+//! line in the access log.
+
+use std::net::SocketAddr;
+
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::auth::{self, Caller};
+use crate::collection::Collection;
+use crate::problem::Problem;
+use crate::state::ApiState;
+
+/// What handlers know about the request they answer.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestInfo {
+    /// Operation id; the log and error bodies carry it.
+    pub(crate) operation: u64,
+    /// The request's public address, query included.
+    pub(crate) href: String,
+    /// Path alone.
+    pub(crate) path: String,
+}
+
+pub(crate) async fn finish(
+    State(state): State<ApiState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let operation = state.ids().next(state.now());
+    let uri = request.uri().clone();
+    let location = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let href = format!("{}{location}", state.settings().host);
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |info| info.0);
+    let source = state.settings().client_ip.resolve(request.headers(), peer);
+    let (method, version) = (request.method().clone(), request.version());
+    let agent = request
+        .headers()
+        .get(header::USER_AGENT)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .unwrap_or_default();
+    let path = uri.path().to_owned();
+    request.extensions_mut().insert(RequestInfo { operation, href: href.clone(), path });
+    request.extensions_mut().insert(source);
+
+    let mut response = next.run(request).await;
+    let detail = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => {
+            let caller = response.extensions_mut().remove::<Caller>();
+            let detail = problem.detail.clone();
+            response = explain(problem, href, operation);
+            response.extensions_mut().extend(caller.map(into_extensions).unwrap_or_default());
+            detail
+        }
+        None => None,
+    };
+
+    let status = response.status();
+    let caller = response.extensions().get::<Caller>();
+    let (name, id) = caller.map_or(("noauth", 0), |caller| (caller.name.as_str(), caller.id.get()));
+    let category = if caller.is_some() { "investigator" } else { "public" };
+    let size = response.body().size_hint().exact().unwrap_or(0);
+    tracing::info!(
+        op.id = operation,
+        "src={source} category={category} auth=[{name} {id}] {method} {version:?} {location} \
+         resp_code={} resp_size={size} user-agent={agent}",
+        status.as_u16()
+    );
+    if let Some(detail) = detail {
+        if status.is_server_error() {
+            tracing::error!(op.id = operation, "{detail}");
+        } else if auth::is_refusal(status) {
+            tracing::warn!(op.id = operation, "refused: {detail}");
+        }
+    }
+    response
+}
+
+fn into_extensions(caller: Caller) -> axum::http::Extensions {
+    let mut extensions = axum::http::Extensions::new();
+    extensions.insert(caller);
+    extensions
+}
+
+fn explain(problem: Problem, href: String, operation: u64) -> Response<Body> {
+    Collection::new(href)
+        .items(problem.items)
+        .error(operation, problem.message)
+        .respond(problem.status)
+}
