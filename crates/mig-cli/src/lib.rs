@@ -1,1 +1,69 @@
-//! The mig command.
+#![doc = include_str!("../README.md")]
+
+mod arguments;
+mod failure;
+mod follow;
+mod globals;
+mod help;
+mod launch;
+mod local;
+mod output;
+mod print;
+mod progress;
+mod session;
+
+use arguments::Invocation;
+use failure::Failure;
+use mig_runtime::{Exit, Shutdown};
+use output::Output;
+
+/// Runs one command line; the exit code travels in an [`Exit`].
+pub async fn run(args: &[String], shutdown: &Shutdown) -> anyhow::Result<()> {
+    let mut output = Output::new();
+    match dispatch(args, &mut output, shutdown).await {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Exit::silent(code).into()),
+        Err(failure) => {
+            // A reader that went away (`mig … | head`) is no failure.
+            if failure.is_closed_pipe() {
+                return Ok(());
+            }
+            output.complain(&failure);
+            Err(Exit::silent(failure.code).into())
+        }
+    }
+}
+
+async fn dispatch(
+    args: &[String],
+    output: &mut Output,
+    shutdown: &Shutdown,
+) -> Result<u8, Failure> {
+    let registry = mig_modules::registry();
+    match arguments::parse(args, &registry)? {
+        Invocation::Usage { code } => {
+            output.line(&help::usage(&registry))?;
+            Ok(code)
+        }
+        Invocation::ModuleHelp(text) => {
+            output.line(text.trim_end())?;
+            Ok(0)
+        }
+        Invocation::Version => {
+            output.line(env!("CARGO_PKG_VERSION"))?;
+            Ok(0)
+        }
+        Invocation::Module { module, parameters, globals, name } => {
+            output.set_color(globals.color);
+            let wanted = globals.target.as_deref();
+            if wanted == Some(local::TARGET) {
+                return local::run(&registry, &module, parameters, &globals, output);
+            }
+            launch::module(&registry, &module, parameters, &globals, name, output, shutdown).await
+        }
+        Invocation::File { path, globals } => {
+            output.set_color(globals.color);
+            launch::file(&registry, &path, &globals, output, shutdown).await
+        }
+    }
+}

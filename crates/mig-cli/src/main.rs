@@ -1,2 +1,9 @@
-//! Starts the program. Everything that can go wrong is tested in the library.
-fn main() {}
+//! Starts `mig`. Everything that can go wrong is tested in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    mig_runtime::run("mig", async move |shutdown| mig_cli::run(&args, &shutdown).await)
+}

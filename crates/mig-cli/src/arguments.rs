@@ -1,0 +1,329 @@
+//! The command line: which words are `mig`'s and which the module's.
+//!
+//! Global options come first and end at the first unknown one; from there on
+//! everything is the module's. The order matters because names collide
+//! (`-t`, `-p`, `-c`), and it is what every script relies on. Long names that no
+//! module has are accepted anywhere.
+
+use mig_module::{DynModule, ParsedArgs, Registry, UsageError};
+use serde_json::Value;
+
+use crate::failure::{Failure, code};
+use crate::globals::{Globals, Known, known, known_long, split};
+
+/// What a command line asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Invocation {
+    Usage { code: u8 },
+    ModuleHelp(String),
+    Version,
+    Module { module: String, parameters: Value, globals: Box<Globals>, name: String },
+    File { path: String, globals: Box<Globals> },
+}
+
+pub(crate) fn parse(args: &[String], registry: &Registry) -> Result<Invocation, Failure> {
+    let Some((first, rest)) = args.split_first() else {
+        return Ok(Invocation::Usage { code: code::OTHER });
+    };
+    match first.as_str() {
+        "help" | "-h" | "-help" | "--help" => match rest.first() {
+            Some(name) => Ok(Invocation::ModuleHelp(find(registry, name)?.help())),
+            None => Ok(Invocation::Usage { code: 0 }),
+        },
+        "version" | "-V" | "--version" => Ok(Invocation::Version),
+        "-i" | "--i" => file(rest),
+        option if option.starts_with('-') => {
+            let message = format!("the first word must be a module, -i or help, not {option}");
+            Err(Failure::usage(message).hint("mig help lists the modules"))
+        }
+        name => module(args, find(registry, name)?, rest),
+    }
+}
+
+fn find<'a>(registry: &'a Registry, name: &str) -> Result<&'a dyn DynModule, Failure> {
+    registry.get(name).ok_or_else(|| {
+        let failure = Failure::other(format!("Unknown module {name}"));
+        let near = registry.names().into_iter().min_by_key(|known| distance(known, name));
+        match near.filter(|known| distance(known, name) <= 2) {
+            Some(known) => failure.hint(format!("did you mean {known}?")),
+            None => failure.hint("mig help lists the modules"),
+        }
+    })
+}
+
+/// Edits that turn one word into another.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (y, above) in b.iter().zip(row.iter().skip(1)) {
+            let cost = (diagonal + usize::from(x != *y)).min(left + 1).min(above + 1);
+            diagonal = *above;
+            left = cost;
+            next.push(cost);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+/// `mig -i <file> [global options]`.
+fn file(rest: &[String]) -> Result<Invocation, Failure> {
+    let Some((path, rest)) = rest.split_first() else {
+        return Err(Failure::usage("option -i needs the path of an action file"));
+    };
+    let mut globals = Box::<Globals>::default();
+    let used = take_globals(rest, &mut globals)?;
+    if let Some(stray) = rest.get(used) {
+        return Err(stray_word(stray));
+    }
+    let fixed = ["t", "n", "z", "target-found", "target-notfound"];
+    if let Some(name) = globals.given_of(&fixed) {
+        let message = format!("-{name} has no effect on an action from a file");
+        return Err(Failure::usage(message).hint("change the file before anybody signs it"));
+    }
+    Ok(Invocation::File { path: path.clone(), globals })
+}
+
+/// `mig <module> <global options> <module parameters>`.
+fn module(args: &[String], module: &dyn DynModule, rest: &[String]) -> Result<Invocation, Failure> {
+    let mut globals = Box::<Globals>::default();
+    let used = take_globals(rest, &mut globals)?;
+    let own = rest.get(used..).unwrap_or_default();
+    match own.first().map(String::as_str) {
+        Some("-V" | "--version") => return Ok(Invocation::Version),
+        Some("-i") => {
+            let message = "-i takes the place of a module: mig -i <file>";
+            return Err(Failure::usage(message));
+        }
+        _ => {}
+    }
+    let parsed = own_parameters(module, own, &mut globals)?;
+    Ok(match parsed {
+        ParsedArgs::Help(text) => Invocation::ModuleHelp(text),
+        ParsedArgs::Params(parameters) => Invocation::Module {
+            module: module.name().to_owned(),
+            parameters,
+            name: globals.name.clone().unwrap_or_else(|| action_name(args)),
+            globals,
+        },
+    })
+}
+
+/// Takes global options from the front; returns how many words they were.
+fn take_globals(rest: &[String], globals: &mut Globals) -> Result<usize, Failure> {
+    let mut at = 0;
+    while let Some(arg) = rest.get(at) {
+        let Some(form) = known(arg) else { break };
+        globals.take(arg, rest.get(at + 1).map(String::as_str))?;
+        at += if form == Known::TakesNext { 2 } else { 1 };
+    }
+    Ok(at)
+}
+
+/// Hands the rest to the module, after taking long global options out of it.
+///
+/// A word after an option may be its value, so such words are left alone at
+/// first and tried as options only when the module does not understand.
+fn own_parameters(
+    module: &dyn DynModule,
+    own: &[String],
+    globals: &mut Globals,
+) -> Result<ParsedArgs, Failure> {
+    let mut first_error = None;
+    for greedy in [false, true] {
+        let mut taken = globals.clone();
+        let left = without_globals(own, &mut taken, greedy)?;
+        match module.parse_args(&left) {
+            Ok(parsed) => {
+                *globals = taken;
+                return Ok(parsed);
+            }
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(explain(first_error, own))
+}
+
+fn without_globals(
+    own: &[String],
+    globals: &mut Globals,
+    greedy: bool,
+) -> Result<Vec<String>, Failure> {
+    let mut left: Vec<String> = Vec::with_capacity(own.len());
+    let mut at = 0;
+    while let Some(arg) = own.get(at) {
+        let may_be_value = left.last().is_some_and(|last| {
+            matches!(split(last), Some((_, None))) && at > 0 && own.get(at - 1) == Some(last)
+        });
+        match known_long(arg) {
+            Some(form) if greedy || !may_be_value => {
+                globals.take(arg, own.get(at + 1).map(String::as_str))?;
+                at += if form == Known::TakesNext { 2 } else { 1 };
+            }
+            _ => {
+                left.push(arg.clone());
+                at += 1;
+            }
+        }
+    }
+    Ok(left)
+}
+
+fn explain(error: Option<UsageError>, own: &[String]) -> Failure {
+    let message = error.map(|error| error.to_string()).unwrap_or_default();
+    let global = own.iter().find(|arg| {
+        known(arg).is_some()
+            && split(arg).is_some_and(|(name, _)| message.contains(&format!("-{name}")))
+    });
+    let is_usage = message.starts_with("unexpected") || message.contains("word");
+    let failure = Failure::new(if is_usage { code::USAGE } else { code::OTHER }, message);
+    match global {
+        Some(option) => {
+            failure.hint(format!("{option} is an option of mig: put it right after the module"))
+        }
+        None => failure,
+    }
+}
+
+fn stray_word(word: &str) -> Failure {
+    Failure::usage(format!("unexpected word {word:?}"))
+        .hint("quote values that contain blanks; options start with a dash")
+}
+
+/// The name an action gets from its command line: every word and a blank, cut
+/// with dots once it is longer than 100 characters. The blank at the end is
+/// part of the name, and signed.
+fn action_name(args: &[String]) -> String {
+    let mut name = String::new();
+    let mut skip = false;
+    for arg in args {
+        // Paths of the investigator's own machine stay there.
+        if std::mem::take(&mut skip) {
+            continue;
+        }
+        match split(arg) {
+            Some(("c" | "key" | "context", None)) => {
+                skip = true;
+                continue;
+            }
+            Some(("c" | "key" | "context", Some(_))) => continue,
+            _ => {}
+        }
+        name.push_str(arg);
+        name.push(' ');
+        if name.chars().count() > 100 {
+            name.push_str("...");
+            break;
+        }
+    }
+    // A separator of the signed string would make the signature ambiguous.
+    for part in [";target=", ";validfrom=", ";expireafter=", ";operations="] {
+        name = name.replace(part, &part.replace(';', ","));
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::globals::Show;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn parsed(line: &str) -> Result<Invocation, Failure> {
+        parse(&words(line), &mig_modules::registry())
+    }
+
+    fn launched(line: &str) -> (Value, Globals, String) {
+        match parsed(line).unwrap() {
+            Invocation::Module { parameters, globals, name, .. } => (parameters, *globals, name),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn stray_words_and_misplaced_options_are_errors() {
+        for line in [
+            "file -t x -path /etc passwd -name y",
+            "file -p true -path /etc",
+            "file -path /etc -e 60s",
+            "fille -path /etc",
+            "-path /etc",
+            "-i",
+            "-i file.json stray",
+            "-i file.json -t x",
+            "file -i x.json",
+            "file -show some -path /etc",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+        let late = parsed("file -path /etc -e 60s").unwrap_err();
+        assert!(late.hint.unwrap().contains("right after the module"));
+        assert_eq!(parsed("fille -path /etc").unwrap_err().hint.unwrap(), "did you mean file?");
+    }
+
+    #[test]
+    fn global_options_end_at_the_first_unknown_one() {
+        let (parameters, globals, _) =
+            launched("file -t allonline -e 10m -show=all -path /etc -name -t");
+        assert_eq!(globals.target.as_deref(), Some("allonline"));
+        assert_eq!(globals.show, Show::All);
+        assert_eq!(parameters["searches"]["s1"]["names"][0], "-t");
+    }
+
+    #[test]
+    fn long_global_options_are_accepted_anywhere() {
+        for line in [
+            "file --json -path /etc -name x",
+            "file -path /etc --json -name x",
+            "file -path /etc -name x --json",
+            "file -path /etc -matchany --json -name x",
+        ] {
+            let (parameters, globals, _) = launched(line);
+            assert_eq!(globals.format, crate::globals::Format::Json, "{line}");
+            assert_eq!(parameters["searches"]["s1"]["names"][0], "x", "{line}");
+        }
+        let (parameters, globals, _) = launched("file -path /etc -name --json");
+        assert_eq!(parameters["searches"]["s1"]["names"][0], "--json");
+        assert_eq!(globals.format, crate::globals::Format::Text);
+    }
+
+    #[test]
+    fn the_first_module_parameter_keeps_its_value() {
+        let (parameters, ..) = launched("file -path=/etc -name x");
+        assert_eq!(parameters["searches"]["s1"]["paths"][0], "/etc");
+    }
+
+    #[test]
+    fn names_are_the_words_with_a_blank_after_each() {
+        let (_, _, name) = launched("file -path /etc -name ^passwd$");
+        assert_eq!(name, "file -path /etc -name ^passwd$ ");
+        let (_, _, name) = launched("file -c /home/me/.migrc -path /etc -name x");
+        assert_eq!(name, "file -path /etc -name x ");
+        let long = format!("file -path /{} -name a -name b", "x".repeat(120));
+        let (_, _, name) = launched(&long);
+        assert!(name.ends_with(" ...") && !name.contains("-name"), "{name}");
+        let (_, _, name) = launched("file -path /etc -name a;target=b");
+        assert!(!name.contains(";target="), "{name}");
+    }
+
+    #[test]
+    fn help_is_asked_for_in_many_ways() {
+        for line in ["help", "-h", "--help"] {
+            assert_eq!(parsed(line).unwrap(), Invocation::Usage { code: 0 });
+        }
+        assert_eq!(parsed("").unwrap(), Invocation::Usage { code: 1 });
+        for line in ["help file", "file", "file help", "file -h", "netstat"] {
+            assert!(matches!(parsed(line).unwrap(), Invocation::ModuleHelp(_)), "{line}");
+        }
+        for line in ["version", "-V", "file -V"] {
+            assert_eq!(parsed(line).unwrap(), Invocation::Version, "{line}");
+        }
+    }
+}

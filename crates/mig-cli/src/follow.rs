@@ -1,0 +1,168 @@
+//! Watching an action and printing its results as they arrive.
+
+use std::time::Duration;
+
+use mig_client::{ApiClient, FollowEvent, FollowOptions};
+use mig_module::Registry;
+use mig_runtime::Shutdown;
+use mig_types::{Action, ActionStatus, Counters, duration};
+use tokio::time::Instant;
+
+use crate::failure::{Failure, code};
+use crate::globals::{FailOn, Globals};
+use crate::output::{Output, Paint, columns};
+use crate::print::Printer;
+use crate::progress;
+
+/// Time between two drawings of the progress line.
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// Why watching ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Over,
+    Interrupted,
+    TimedOut,
+}
+
+struct Watch<'a> {
+    printer: Printer<'a>,
+    latest: Action,
+    expected: u64,
+    started: Instant,
+    said: (Option<ActionStatus>, Counters),
+}
+
+/// Follows a posted action to its end; the exit code is what the options ask.
+pub(crate) async fn action(
+    registry: &Registry,
+    api: &ApiClient,
+    posted: &Action,
+    expected: u64,
+    globals: &Globals,
+    output: &mut Output,
+    shutdown: &Shutdown,
+) -> Result<u8, Failure> {
+    output.paint(Paint::Blue, &format!("Following action ID {}.", posted.id));
+    let mut watch = Watch {
+        printer: Printer::new(registry, globals.show, globals.format),
+        latest: posted.clone(),
+        expected,
+        started: Instant::now(),
+        said: (posted.status, posted.counters),
+    };
+    let end = watch.run(api, globals.timeout, output, shutdown).await?;
+    watch.conclude(end, globals, output)
+}
+
+impl Watch<'_> {
+    async fn run(
+        &mut self,
+        api: &ApiClient,
+        timeout: Option<Duration>,
+        output: &mut Output,
+        shutdown: &Shutdown,
+    ) -> Result<End, Failure> {
+        let mut follower = api.follow(self.latest.id, FollowOptions::default());
+        let deadline = timeout.map(|timeout| self.started + timeout);
+        let mut redraw = tokio::time::interval(REDRAW);
+        loop {
+            let event = tokio::select! {
+                event = follower.next() => event?,
+                () = shutdown.requested() => return Ok(End::Interrupted),
+                () = until(deadline) => return Ok(End::TimedOut),
+                _ = redraw.tick() => {
+                    self.draw(false, output);
+                    continue;
+                }
+            };
+            match event {
+                Some(FollowEvent::Command(command)) => self.printer.command(*command, output)?,
+                Some(FollowEvent::Action(action)) => {
+                    self.latest = *action;
+                    self.tell(output);
+                }
+                Some(FollowEvent::Heartbeat) => {}
+                Some(FollowEvent::Done(action)) => {
+                    self.latest = *action;
+                    return Ok(End::Over);
+                }
+                None => return Ok(End::Over),
+            }
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.latest.counters.sent.max(self.expected)
+    }
+
+    fn draw(&self, over: bool, output: &mut Output) {
+        if output.has_terminal() {
+            let (done, total) = (self.latest.counters.done, self.total());
+            let line = progress::bar(done, total, self.started.elapsed(), over, columns());
+            output.draw(&line);
+        }
+    }
+
+    /// Where there is no terminal: one plain line for each change.
+    fn tell(&mut self, output: &mut Output) {
+        let now = (self.latest.status, self.latest.counters);
+        if output.has_terminal() || now == self.said {
+            return;
+        }
+        self.said = now;
+        let status = self.latest.status.map_or("unknown", ActionStatus::as_str);
+        let (done, total) = (self.latest.counters.done, self.total());
+        let percent = progress::percent(done, total);
+        output.say(&format!("status={status} {done}/{total} {percent:.1}%"));
+    }
+
+    fn conclude(mut self, end: End, globals: &Globals, output: &mut Output) -> Result<u8, Failure> {
+        let id = self.latest.id;
+        match end {
+            End::Over => {
+                self.draw(true, output);
+                output.keep_progress();
+            }
+            End::Interrupted => {
+                output.keep_progress();
+                let text = "stopped following action, but agents may still be running.";
+                output.say(&format!("[notice] {text}"));
+                output.say("fetching available results:");
+            }
+            End::TimedOut => {
+                output.keep_progress();
+                let text = "the time to follow is over, but agents may still be running.";
+                output.say(&format!("[notice] {text}"));
+            }
+        }
+        let counters = self.latest.counters;
+        let percent = progress::percent(counters.done, self.total());
+        let took = duration::format(self.started.elapsed());
+        output.paint(Paint::Blue, &format!("{percent:.1}% done in {took}"));
+        output.paint(Paint::Blue, &progress::counters(&counters));
+        self.printer.summary(&self.latest, output)?;
+        if end == End::Over && self.latest.status == Some(ActionStatus::Invalid) {
+            let message = format!("action {id} was not run: no agent matched, or it had expired");
+            return Err(Failure::new(code::NO_AGENT, message));
+        }
+        Ok(self.exit_code(globals))
+    }
+
+    fn exit_code(&self, globals: &Globals) -> u8 {
+        if globals.strict && self.printer.succeeded() < self.total() {
+            return code::NOT_ALL;
+        }
+        match (globals.fail_on, self.printer.found_anything()) {
+            (Some(FailOn::Found), true) | (Some(FailOn::Nothing), false) => code::FOUND,
+            _ => 0,
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

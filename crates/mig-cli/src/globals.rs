@@ -1,0 +1,361 @@
+//! Options of `mig` itself, as opposed to a module's.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mig_types::{ActionId, duration};
+
+use crate::failure::Failure;
+
+/// Validity of an action when `-e` does not say.
+const DEFAULT_VALIDITY: Duration = Duration::from_mins(5);
+/// Seconds counted down before a launch.
+const DEFAULT_COUNTDOWN: u32 = 5;
+
+/// Which results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Show {
+    #[default]
+    Found,
+    NotFound,
+    All,
+}
+
+impl Show {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::NotFound => "notfound",
+            Self::All => "all",
+        }
+    }
+}
+
+/// In which form results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Format {
+    #[default]
+    Text,
+    Json,
+    NdJson,
+}
+
+/// Whether output is coloured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// When an exit code shall tell what was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailOn {
+    Found,
+    Nothing,
+}
+
+/// The options given, with their defaults.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one option of the command line")]
+pub(crate) struct Globals {
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) context: Option<String>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) target: Option<String>,
+    pub(crate) validity: Duration,
+    pub(crate) name: Option<String>,
+    pub(crate) show: Show,
+    pub(crate) print: bool,
+    pub(crate) sign: bool,
+    pub(crate) compress: bool,
+    pub(crate) among: Option<(ActionId, bool)>,
+    pub(crate) verbose: bool,
+    pub(crate) yes: bool,
+    pub(crate) countdown: u32,
+    pub(crate) dry_run: bool,
+    pub(crate) no_follow: bool,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) format: Format,
+    pub(crate) color: Color,
+    pub(crate) strict: bool,
+    pub(crate) fail_on: Option<FailOn>,
+    /// Names given, for options that make no sense together.
+    given: Vec<&'static str>,
+}
+
+impl Default for Globals {
+    fn default() -> Self {
+        Self {
+            config: None,
+            context: None,
+            key: None,
+            target: None,
+            validity: DEFAULT_VALIDITY,
+            name: None,
+            show: Show::Found,
+            print: false,
+            sign: false,
+            compress: false,
+            among: None,
+            verbose: false,
+            yes: false,
+            countdown: DEFAULT_COUNTDOWN,
+            dry_run: false,
+            no_follow: false,
+            timeout: None,
+            format: Format::Text,
+            color: Color::Auto,
+            strict: false,
+            fail_on: None,
+            given: Vec::new(),
+        }
+    }
+}
+
+/// What an option is called and whether it takes a value.
+struct Spec {
+    name: &'static str,
+    takes_value: bool,
+}
+
+const fn value(name: &'static str) -> Spec {
+    Spec { name, takes_value: true }
+}
+
+const fn flag(name: &'static str) -> Spec {
+    Spec { name, takes_value: false }
+}
+
+const SPECS: [Spec; 27] = [
+    value("c"),
+    value("t"),
+    value("e"),
+    value("n"),
+    value("show"),
+    value("render"),
+    flag("p"),
+    flag("s"),
+    flag("z"),
+    value("target-found"),
+    value("target-notfound"),
+    flag("v"),
+    flag("y"),
+    flag("yes"),
+    value("countdown"),
+    flag("dry-run"),
+    flag("no-follow"),
+    value("timeout"),
+    flag("json"),
+    flag("ndjson"),
+    value("color"),
+    flag("no-color"),
+    flag("strict"),
+    value("fail-on"),
+    value("context"),
+    value("key"),
+    flag("stream"),
+];
+
+/// How an option stands on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// With its value after it, or none at all.
+    Alone,
+    /// The next word is its value.
+    TakesNext,
+}
+
+/// `name` and `value` of `-name`, `--name`, `-name=value`; `None` for words.
+pub(crate) fn split(arg: &str) -> Option<(&str, Option<&str>)> {
+    let name = arg.strip_prefix('-')?;
+    let name = name.strip_prefix('-').unwrap_or(name);
+    if name.is_empty() || name.starts_with(['-', '=']) {
+        return None;
+    }
+    Some(match name.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (name, None),
+    })
+}
+
+/// Whether an argument is a global option.
+pub(crate) fn known(arg: &str) -> Option<Known> {
+    let (name, inline) = split(arg)?;
+    let spec = SPECS.iter().find(|spec| spec.name == name)?;
+    Some(if spec.takes_value && inline.is_none() { Known::TakesNext } else { Known::Alone })
+}
+
+/// Whether an argument is a global option that no module could mean.
+pub(crate) fn known_long(arg: &str) -> Option<Known> {
+    let (name, _) = split(arg)?;
+    if name.len() > 1 { known(arg) } else { None }
+}
+
+impl Globals {
+    /// Takes one option; `next` is the word after it, used when it takes a
+    /// value of its own.
+    pub(crate) fn take(&mut self, arg: &str, next: Option<&str>) -> Result<(), Failure> {
+        let (name, inline) = split(arg).unwrap_or((arg, None));
+        let Some(spec) = SPECS.iter().find(|spec| spec.name == name) else {
+            return Err(Failure::usage(format!("unknown option -{name}")));
+        };
+        self.given.push(spec.name);
+        if spec.takes_value {
+            let value = inline
+                .or(next)
+                .ok_or_else(|| Failure::usage(format!("option -{name} needs a value")))?;
+            self.set_value(spec.name, value)
+        } else {
+            let on = match inline {
+                None => true,
+                Some(text) => boolean(text).ok_or_else(|| {
+                    Failure::usage(format!("-{name}={text}: the value must be true or false"))
+                })?,
+            };
+            self.set_flag(spec.name, on);
+            Ok(())
+        }
+    }
+
+    fn set_flag(&mut self, name: &str, on: bool) {
+        match name {
+            "p" => self.print = on,
+            "s" => self.sign = on,
+            "z" => self.compress = on,
+            "v" => self.verbose = on,
+            "y" | "yes" => self.yes = on,
+            "dry-run" => self.dry_run = on,
+            "no-follow" => self.no_follow = on,
+            "json" if on => self.format = Format::Json,
+            "ndjson" if on => self.format = Format::NdJson,
+            "no-color" if on => self.color = Color::Never,
+            "strict" => self.strict = on,
+            // `stream` is what it does anyway.
+            _ => {}
+        }
+    }
+
+    fn set_value(&mut self, name: &str, text: &str) -> Result<(), Failure> {
+        let choose =
+            |choices: &str| Failure::usage(format!("-{name} must be {choices}, not {text:?}"));
+        match name {
+            "c" => self.config = Some(text.into()),
+            "context" => self.context = Some(text.to_owned()),
+            "key" => self.key = Some(text.into()),
+            "t" => self.target = Some(text.to_owned()),
+            "n" => self.name = Some(text.to_owned()),
+            "e" => self.validity = period(name, text)?,
+            "timeout" => self.timeout = Some(period(name, text)?),
+            "countdown" => {
+                self.countdown = text.parse().map_err(|_| choose("a number of seconds"))?;
+            }
+            "show" => {
+                self.show = match text {
+                    "found" => Show::Found,
+                    "notfound" => Show::NotFound,
+                    "all" => Show::All,
+                    _ => return Err(choose("found, notfound or all")),
+                };
+            }
+            "render" => match text {
+                "text" => {}
+                "map" => {
+                    let message = "-render map is not available in this build";
+                    return Err(Failure::usage(message).hint("results are printed as text"));
+                }
+                _ => return Err(choose("text or map")),
+            },
+            "color" => {
+                self.color = match text {
+                    "auto" => Color::Auto,
+                    "always" => Color::Always,
+                    "never" => Color::Never,
+                    _ => return Err(choose("auto, always or never")),
+                };
+            }
+            "fail-on" => {
+                self.fail_on = Some(match text {
+                    "found" => FailOn::Found,
+                    "none" => FailOn::Nothing,
+                    _ => return Err(choose("found or none")),
+                });
+            }
+            "target-found" | "target-notfound" => {
+                if self.among.is_some() {
+                    let message = "-target-found and -target-notfound exclude each other";
+                    return Err(Failure::usage(message));
+                }
+                let id = text.parse().map_err(|_| choose("an action id"))?;
+                self.among = Some((id, name == "target-found"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Options that were given among `names`.
+    pub(crate) fn given_of(&self, names: &[&'static str]) -> Option<&'static str> {
+        self.given.iter().copied().find(|given| names.contains(given))
+    }
+}
+
+/// Go's booleans.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// A duration in Go's notation, or whole days and weeks.
+fn period(option: &str, text: &str) -> Result<Duration, Failure> {
+    let days = |unit: char, days: u64| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(days * 86_400).map(Duration::from_secs)
+    };
+    if let Some(long) = days('d', 1).or_else(|| days('w', 7)) {
+        return Ok(long);
+    }
+    let parsed =
+        duration::parse(text).map_err(|error| Failure::usage(format!("-{option}: {error}")))?;
+    if parsed.is_zero() {
+        return Err(Failure::usage(format!("-{option} must be longer than zero")));
+    }
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_values_that_make_no_sense() {
+        for (arg, next) in [
+            ("-show", Some("some")),
+            ("-e", Some("5")),
+            ("-e", Some("0s")),
+            ("-e", None),
+            ("-target-found", Some("1; drop table agents")),
+            ("-p=maybe", None),
+            ("--color=pink", None),
+        ] {
+            let failure = Globals::default().take(arg, next).unwrap_err();
+            assert_eq!(failure.code, 2, "{arg} {next:?}");
+        }
+        let mut both = Globals::default();
+        both.take("-target-found", Some("1")).unwrap();
+        assert!(both.take("-target-notfound", Some("2")).is_err());
+    }
+
+    #[test]
+    fn one_and_two_dashes_and_both_value_forms_are_the_same() {
+        for (arg, next) in [("-e", Some("2d")), ("--e", Some("48h")), ("-e=2880m", None)] {
+            let mut globals = Globals::default();
+            globals.take(arg, next).unwrap();
+            assert_eq!(globals.validity, Duration::from_hours(48), "{arg}");
+        }
+    }
+}

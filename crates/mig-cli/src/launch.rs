@@ -1,0 +1,273 @@
+//! From a question to an action on its way.
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mig_client::launch::{self, LaunchError};
+use mig_client::target::{Macros, among_results};
+use mig_client::{ApiClient, ClientError, Signer};
+use mig_module::{Registry, compress};
+use mig_runtime::Shutdown;
+use mig_sign::canonical;
+use mig_sign::keyring::Keyring;
+use mig_sign::verify::verify_detached;
+use mig_types::action::SYNTAX_VERSION;
+use mig_types::{Action, Agent, Fingerprint, Operation, Target, Timestamp, wire};
+use serde::Serialize as _;
+use serde_json::Value;
+
+use crate::failure::{Failure, chain, code};
+use crate::follow;
+use crate::globals::Globals;
+use crate::output::{Output, Paint};
+use crate::session::Session;
+
+/// Agents asked when nothing says otherwise.
+const DEFAULT_TARGET: &str = "status='online'";
+
+/// Largest action file read, in bytes.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+/// Launches one module.
+pub(crate) async fn module(
+    registry: &Registry,
+    module: &str,
+    parameters: Value,
+    globals: &Globals,
+    name: String,
+    output: &mut Output,
+    shutdown: &Shutdown,
+) -> Result<u8, Failure> {
+    let operation = Operation {
+        module: module.to_owned(),
+        parameters,
+        want_compressed: globals.compress,
+        ..Operation::default()
+    };
+    let mut action = Action { name, operations: Some(vec![operation]), ..Action::default() };
+    if globals.print {
+        // Needs no configuration, unless a macro is used.
+        let macros =
+            Session::open(globals, output).map(|session| session.config.macros).unwrap_or_default();
+        action.target = target(globals, &macros, output)?;
+        return print(&action, output);
+    }
+    let session = Session::open(globals, output)?;
+    action.target = target(globals, &session.config.macros, output)?;
+    prepare(registry, action, globals, &session, output, shutdown).await
+}
+
+/// Launches an action from a file, or adds a signature to it.
+pub(crate) async fn file(
+    registry: &Registry,
+    path: &str,
+    globals: &Globals,
+    output: &mut Output,
+    shutdown: &Shutdown,
+) -> Result<u8, Failure> {
+    let action = read(path)?;
+    for operation in action.operations() {
+        let Some(module) = registry.get(&operation.module) else { continue };
+        if !operation.is_compressed {
+            module.validate_json(&operation.parameters).map_err(|error| {
+                Failure::other(format!("module {}: {}", operation.module, error.one_line()))
+            })?;
+        }
+    }
+    if globals.print {
+        return print(&action, output);
+    }
+    let session = Session::open(globals, output)?;
+    prepare(registry, action, globals, &session, output, shutdown).await
+}
+
+fn read(path: &str) -> Result<Action, Failure> {
+    let unreadable = |error: std::io::Error| Failure::other(format!("cannot read {path}: {error}"));
+    let mut bytes = Vec::new();
+    if path == "-" {
+        std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    }
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Failure::other(format!("{path} is larger than {MAX_FILE} bytes")));
+    }
+    wire::from_slice(&bytes)
+        .map_err(|error| Failure::other(format!("{path} holds no action: {}", chain(&error))))
+}
+
+/// The target with macros expanded.
+fn target(globals: &Globals, macros: &Macros, output: &mut Output) -> Result<String, Failure> {
+    let target = match &globals.target {
+        Some(given) => macros.expand(given),
+        None => {
+            if globals.among.is_none() {
+                let text = "[notice] no target specified, defaulting to all online agents";
+                output.say(text);
+            }
+            DEFAULT_TARGET.to_owned()
+        }
+    };
+    let target = match globals.among {
+        Some((id, found)) => among_results(id, found, &target),
+        None => target,
+    };
+    target
+        .parse::<Target>()
+        .map_err(|error| Failure::other(format!("the target is refused at {error}: {target}")))?;
+    Ok(target)
+}
+
+/// Everything from the finished question to its end.
+async fn prepare(
+    registry: &Registry,
+    mut action: Action,
+    globals: &Globals,
+    session: &Session,
+    output: &mut Output,
+    shutdown: &Shutdown,
+) -> Result<u8, Failure> {
+    let signer = session.signer()?;
+    let api = session.api(Some(Arc::clone(&signer)))?;
+    let now = session.clock.now();
+    let fresh = launch::set_missing_times(&mut action, now, globals.validity);
+    if !fresh {
+        let text = "[notice] action already had validity time period, which was left as is";
+        output.say(text);
+    }
+    squeeze(&mut action)?;
+    launch::check(&action, now).map_err(refused)?;
+    if globals.sign {
+        sign(&mut action, signer.as_ref(), &api, session, output).await?;
+        return print(&action, output);
+    }
+    // Before signing: a typing error must not cost a passphrase.
+    let agents = evaluate(&api, &action.target).await?;
+    if globals.dry_run {
+        for agent in &agents {
+            output.line(&mig_module::text::printable(&agent.name))?;
+        }
+        return Ok(0);
+    }
+    sign(&mut action, signer.as_ref(), &api, session, output).await?;
+    if !globals.yes && std::env::var_os("MIG_YES").is_none_or(|yes| yes != "1") {
+        countdown(agents.len(), globals.countdown, output, shutdown).await?;
+    }
+    let posted = api.post_action(&action).await.map_err(|error| match error {
+        ClientError::Api { status: 400..=499, message } if !message.is_empty() => {
+            Failure::other(format!("the API refused the action: {message}"))
+        }
+        other => other.into(),
+    })?;
+    if globals.no_follow {
+        output.line(&posted.id.to_string())?;
+        return Ok(0);
+    }
+    follow::action(registry, &api, &posted, agents.len() as u64, globals, output, shutdown).await
+}
+
+/// Compresses operations that want it and are not yet.
+fn squeeze(action: &mut Action) -> Result<(), Failure> {
+    for operation in action.operations.iter_mut().flatten() {
+        if operation.want_compressed && !operation.is_compressed {
+            compress::compress_parameters(operation)
+                .map_err(|error| Failure::other(chain(&error)))?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(error: LaunchError) -> Failure {
+    match error {
+        LaunchError::Signer(error) => error.into(),
+        other => Failure::other(chain(&other)),
+    }
+}
+
+/// Adds the investigator's signature, unless it is there already.
+async fn sign(
+    action: &mut Action,
+    signer: &dyn Signer,
+    api: &ApiClient,
+    session: &Session,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let now = session.clock.now();
+    if !action.pgpsignatures.is_empty() {
+        let mine = signer.fingerprint().await?;
+        if has_signed(action, &mine, api, now).await {
+            output.say(&format!("[notice] the action carries a signature of {mine} already"));
+            action.syntaxversion = SYNTAX_VERSION;
+            return Ok(());
+        }
+    }
+    launch::sign_action(action, signer, now).await.map_err(refused)
+}
+
+/// Whether one of the signatures is by that key, or a subkey of it. When the
+/// key cannot be had, the platform will say so in its own words.
+async fn has_signed(action: &Action, key: &Fingerprint, api: &ApiClient, now: Timestamp) -> bool {
+    let Ok(armored) = api.public_key(key).await else { return false };
+    let (keyring, _) = Keyring::from_armored([armored]);
+    let Ok(text) = canonical::action_string(action) else { return false };
+    let by_it = |signature: &String| verify_detached(&keyring, &text, signature, now).is_ok();
+    action.pgpsignatures.iter().any(by_it)
+}
+
+async fn evaluate(api: &ApiClient, target: &str) -> Result<Vec<Agent>, Failure> {
+    let agents = api.evaluate_target(target).await.map_err(|error| match error {
+        ClientError::Api { status: 400..=499, message }
+            if !message.is_empty() && !message.contains("uthoriz") =>
+        {
+            Failure::other(format!("the API rejected the target: {message}"))
+        }
+        other => other.into(),
+    })?;
+    if agents.is_empty() {
+        let failure = Failure::new(code::NO_AGENT, format!("no agent matches {target}"));
+        return Err(failure.hint("only online and idle agents can be asked"));
+    }
+    Ok(agents)
+}
+
+/// Time to think again.
+async fn countdown(
+    agents: usize,
+    seconds: u32,
+    output: &mut Output,
+    shutdown: &Shutdown,
+) -> Result<(), Failure> {
+    let text = format!("{agents} agents will be targeted. ctrl+c to cancel. launching in ");
+    output.murmur(Paint::Yellow, &text);
+    for left in (1..=seconds).rev() {
+        tokio::select! {
+            () = shutdown.requested() => {
+                output.say("");
+                let message = "cancelled, nothing was sent";
+                return Err(Failure::new(code::INTERRUPTED, message));
+            }
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        output.murmur(Paint::Yellow, &left.to_string());
+        output.murmur(Paint::Yellow, " ");
+    }
+    output.paint(Paint::Yellow, "GO");
+    Ok(())
+}
+
+/// Prints an action indented by four, escaped as the original does.
+fn print(action: &Action, output: &mut Output) -> Result<u8, Failure> {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    action
+        .serialize(&mut serializer)
+        .map_err(|error| Failure::other(format!("cannot write the action: {error}")))?;
+    let text = String::from_utf8_lossy(&bytes);
+    // Only texts can hold these characters.
+    let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    output.line(&text)?;
+    Ok(0)
+}

@@ -1,0 +1,145 @@
+//! Standard output is data, standard error is talk.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use crate::failure::Failure;
+use crate::globals::Color;
+
+/// A colour of the original's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Paint {
+    Red,
+    Yellow,
+    Blue,
+    Magenta,
+}
+
+impl Paint {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Red => "\x1b[31m",
+            Self::Yellow => "\x1b[33m",
+            Self::Blue => "\x1b[34m",
+            Self::Magenta => "\x1b[35m",
+        }
+    }
+}
+
+/// Both streams, with what may be done to each.
+pub(crate) struct Output {
+    stderr_terminal: bool,
+    color: bool,
+    /// Characters of a progress line that stands on the terminal.
+    progress: usize,
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        let mut output =
+            Self { stderr_terminal: io::stderr().is_terminal(), color: false, progress: 0 };
+        output.set_color(Color::Auto);
+        output
+    }
+
+    pub(crate) fn set_color(&mut self, color: Color) {
+        let variable = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        self.color = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                self.stderr_terminal
+                    && !variable("NO_COLOR")
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+        };
+    }
+
+    pub(crate) const fn has_terminal(&self) -> bool {
+        self.stderr_terminal
+    }
+
+    /// One line of data.
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+        self.clear_progress();
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{text}")?;
+        stdout.flush()?;
+        Ok(())
+    }
+
+    /// Talk, as it is.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.clear_progress();
+        // Nobody listens when it fails.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Talk in a colour.
+    pub(crate) fn paint(&mut self, paint: Paint, text: &str) {
+        let painted = self.painted(paint, text);
+        self.say(&painted);
+    }
+
+    /// Talk without a line end.
+    pub(crate) fn murmur(&mut self, paint: Paint, text: &str) {
+        let painted = self.painted(paint, text);
+        let mut stderr = io::stderr().lock();
+        let _ = write!(stderr, "{painted}");
+        let _ = stderr.flush();
+    }
+
+    fn painted(&self, paint: Paint, text: &str) -> String {
+        if self.color { format!("{}{text}\x1b[0m", paint.code()) } else { text.to_owned() }
+    }
+
+    /// Draws a progress line over the one before; terminals only.
+    pub(crate) fn draw(&mut self, line: &str) {
+        if !self.stderr_terminal {
+            return;
+        }
+        let width = line.chars().count();
+        let blank = " ".repeat(self.progress.saturating_sub(width));
+        let mut stderr = io::stderr().lock();
+        let _ = write!(stderr, "\r{line}{blank}");
+        let _ = stderr.flush();
+        self.progress = width;
+    }
+
+    /// Ends the progress line: what stands on it stays.
+    pub(crate) fn keep_progress(&mut self) {
+        if self.progress > 0 {
+            let _ = writeln!(io::stderr().lock());
+            self.progress = 0;
+        }
+    }
+
+    fn clear_progress(&mut self) {
+        if self.progress > 0 {
+            let blank = " ".repeat(self.progress);
+            let mut stderr = io::stderr().lock();
+            let _ = write!(stderr, "\r{blank}\r");
+            let _ = stderr.flush();
+            self.progress = 0;
+        }
+    }
+
+    /// Why it failed, and the way out.
+    pub(crate) fn complain(&mut self, failure: &Failure) {
+        self.keep_progress();
+        self.say(&format!("error: {}", mig_module::text::printable(&failure.message)));
+        if let Some(hint) = &failure.hint {
+            self.say(&format!("hint: {hint}"));
+        }
+    }
+}
+
+/// Columns of the terminal behind standard error, 80 when there is none.
+pub(crate) fn columns() -> usize {
+    #[cfg(unix)]
+    if let Ok(size) = rustix::termios::tcgetwinsize(io::stderr())
+        && size.ws_col > 0
+    {
+        return usize::from(size.ws_col);
+    }
+    80
+}
