@@ -1,1 +1,3 @@
-//! End-to-end, attack and chaos suites over real processes and servers.
+#![doc = include_str!("../README.md")]
+
+pub mod attacker;

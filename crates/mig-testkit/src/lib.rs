@@ -1,1 +1,13 @@
-//! Test support: keys, builders and whole platforms of real processes.
+#![doc = include_str!("../README.md")]
+
+mod agent;
+mod investigator;
+mod platform;
+mod process;
+mod wait;
+
+pub use agent::{AgentOptions, RelayAccess, TestAgent};
+pub use investigator::TestInvestigator;
+pub use platform::{Backends, Outcome, Servers, TestPlatform};
+pub use process::{Managed, binary};
+pub use wait::{until, until_async};

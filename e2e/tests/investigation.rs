@@ -1,0 +1,174 @@
+//! The guide's first investigation, with the programs people run: on the
+//! embedded pair, and on PostgreSQL with RabbitMQ over TLS.
+
+use std::path::Path;
+
+use mig_testkit::{AgentOptions, Outcome, TestInvestigator, TestPlatform};
+use mig_types::{Acl, AclEntry};
+
+fn entry(people: &[TestInvestigator], minimumweight: i64) -> AclEntry {
+    AclEntry {
+        minimumweight,
+        investigators: people.iter().map(|person| person.weighing(1)).collect(),
+    }
+}
+
+/// Starts three agents; `netstat` takes two investigators on each.
+fn agents(platform: &mut TestPlatform) -> anyhow::Result<()> {
+    let mut acl = Acl::default();
+    acl.insert("default", entry(&platform.investigators, 1));
+    acl.insert("netstat", entry(&platform.investigators, 2));
+    for (name, operator) in [("web1", "it"), ("db1", "it"), ("lab1", "lab")] {
+        platform.start_agent(&AgentOptions {
+            name: name.to_owned(),
+            tags: vec![("operator".to_owned(), operator.to_owned())],
+            acl: acl.clone(),
+            settings: Vec::new(),
+        })?;
+    }
+    platform.wait_agents(3)
+}
+
+/// Files to find, away from what other programs change.
+fn evidence(directory: &Path) -> anyhow::Result<String> {
+    let etc = directory.join("evidence");
+    std::fs::create_dir_all(&etc)?;
+    std::fs::write(etc.join("passwd"), "root:x:0:0:root:/root:/bin/bash\nbob:x:1:1::/:/bin/sh\n")?;
+    std::fs::write(etc.join("passwd-"), "root:x:0:0:root:/root:/bin/bash\n")?;
+    std::fs::write(etc.join("group"), "root:x:0:\n")?;
+    Ok(etc.display().to_string())
+}
+
+fn lines(outcome: &Outcome) -> Vec<&str> {
+    let mut lines: Vec<&str> = outcome.stdout.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// Everything an investigator does on the first day; returns the findings of
+/// the first question without what differs between two runs.
+fn first_day(platform: &mut TestPlatform) -> anyhow::Result<Vec<String>> {
+    agents(platform)?;
+    let etc = evidence(platform.directory())?;
+    let question = ["file", "-path", &etc, "-name", "^passwd$", "-content", "^root"];
+
+    let found = platform.mig("alice", &question)?;
+    assert_eq!(found.code, Some(0), "{found:#?}");
+    assert_eq!(lines(&found).len(), 3, "{found:#?}");
+    for (line, agent) in lines(&found).iter().zip(["db1", "lab1", "web1"]) {
+        assert!(line.starts_with(&format!("{agent} {etc}/passwd [lastmodified:")), "{line}");
+        assert!(line.ends_with(", size:58] in search 's1'"), "{line}");
+        assert!(line.contains("+0000 UTC, mode:-rw-r--r--"), "{line}");
+    }
+    for text in [
+        "[notice] no target specified, defaulting to all online agents",
+        "3 agents will be targeted. ctrl+c to cancel. launching in",
+        "Following action ID ",
+        "100.0% done in ",
+        "3 sent, 3 done, 3 succeeded",
+        "3 agents have found results",
+    ] {
+        assert!(found.stderr.contains(text), "no {text:?} in {}", found.stderr);
+    }
+
+    let nothing =
+        platform.mig("alice", &["file", "--fail-on", "none", "-path", &etc, "-name", "^nope$"])?;
+    assert_eq!((nothing.code, nothing.stdout.as_str()), (Some(7), ""), "{nothing:#?}");
+
+    two_investigators(platform)?;
+    targets(platform, &etc)?;
+    mistakes(platform)?;
+    json(platform, &etc)?;
+    Ok(lines(&found).into_iter().map(|line| line.replace(&etc, "/etc")).collect())
+}
+
+fn two_investigators(platform: &TestPlatform) -> anyhow::Result<()> {
+    let ports = ["netstat", "--strict", "-e", "10m", "-lp", "65535"];
+    let alone = platform.mig("alice", &ports)?;
+    assert_eq!(alone.code, Some(6), "{alone:#?}");
+    assert!(alone.stderr.contains("netstat needs weight 2"), "the reason is shown: {alone:#?}");
+    assert!(alone.stderr.contains("3 failed"), "{alone:#?}");
+
+    let signed = platform.mig("alice", &["netstat", "-s", "-e", "10m", "-lp", "65535"])?;
+    assert_eq!(signed.code, Some(0), "{signed:#?}");
+    let file = platform.directory().join("signed.json");
+    std::fs::write(&file, &signed.stdout)?;
+    let path = file.display().to_string();
+    let both = platform.mig("bob", &["-i", &path, "--strict"])?;
+    assert_eq!(both.code, Some(0), "{both:#?}");
+    assert!(both.stderr.contains("3 sent, 3 done, 3 succeeded"), "{both:#?}");
+
+    // The same person twice is still one.
+    let twice = platform.mig("alice", &["-i", &path, "--strict"])?;
+    assert_ne!(twice.code, Some(0), "{twice:#?}");
+    Ok(())
+}
+
+fn targets(platform: &TestPlatform, etc: &str) -> anyhow::Result<()> {
+    for (target, names) in [
+        ("tags->>'operator'='lab'", &["lab1"][..]),
+        ("tags->>'operator'='it' and name like 'web%'", &["web1"]),
+        ("name ilike 'DB1' or name='lab1'", &["db1", "lab1"]),
+        ("environment->>'os'='linux' and status='online'", &["db1", "lab1", "web1"]),
+        ("allonline", &["db1", "lab1", "web1"]),
+    ] {
+        let outcome = platform
+            .mig("alice", &["file", "--strict", "-t", target, "-path", etc, "-name", "^group$"])?;
+        assert_eq!(outcome.code, Some(0), "{target}: {outcome:#?}");
+        let found: Vec<&str> =
+            lines(&outcome).iter().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(found, names, "{target}");
+    }
+    let nobody = platform.mig("alice", &["file", "-t", "name='nobody'", "-path", etc])?;
+    assert_eq!(nobody.code, Some(5), "{nobody:#?}");
+    assert!(nobody.stderr.contains("no agent matches"), "{nobody:#?}");
+    let wrong = platform.mig("alice", &["file", "-t", "nam='x'", "-path", etc])?;
+    assert_ne!(wrong.code, Some(0));
+    assert!(wrong.stderr.contains("column"), "the position is shown: {wrong:#?}");
+    Ok(())
+}
+
+fn mistakes(platform: &TestPlatform) -> anyhow::Result<()> {
+    for (args, code) in [
+        (&["fille", "-path", "/etc"][..], 1),
+        (&["file", "-path", "/etc", "stray", "-name", "x"], 2),
+        (&["file", "-path", "/etc", "-content", "("], 1),
+        (&["file", "-show", "some", "-path", "/etc"], 2),
+    ] {
+        let outcome = platform.mig("alice", args)?;
+        assert!(matches!(outcome.code, Some(1 | 2)), "{args:?} wants {code}: {outcome:#?}");
+        assert!(outcome.stderr.starts_with("error: "), "{outcome:#?}");
+        assert!(outcome.stdout.is_empty(), "{outcome:#?}");
+    }
+    Ok(())
+}
+
+fn json(platform: &TestPlatform, etc: &str) -> anyhow::Result<()> {
+    let outcome = platform.mig("bob", &["file", "--json", "-path", etc, "-name", "^group$"])?;
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    let document: serde_json::Value = serde_json::from_str(&outcome.stdout)?;
+    assert_eq!(document["action"]["counters"]["success"], 3);
+    assert_eq!(document["commands"].as_array().map(Vec::len), Some(3));
+    Ok(())
+}
+
+/// Findings without times, which differ from run to run.
+fn comparable(lines: &[String]) -> Vec<String> {
+    lines
+        .iter()
+        .map(|line| {
+            let (head, tail) = line.split_once("[lastmodified:").unwrap_or((line, ""));
+            format!("{head}{}", tail.split_once(", ").map_or("", |(_, rest)| rest))
+        })
+        .collect()
+}
+
+#[test]
+fn both_pairs_of_backends_give_the_same_answers() {
+    let mut embedded = TestPlatform::embedded().unwrap();
+    let first = first_day(&mut embedded).unwrap();
+    drop(embedded);
+    let mut servers = TestPlatform::servers().unwrap();
+    let second = first_day(&mut servers).unwrap();
+    assert_eq!(comparable(&first), comparable(&second));
+}
