@@ -1,1 +1,29 @@
-//! Moves actions from the store to agents and results back.
+#![doc = include_str!("../README.md")]
+
+mod backoff;
+pub mod cleanup;
+pub mod collect;
+pub mod config;
+pub mod dispatch;
+mod error;
+pub mod events;
+pub mod expire;
+pub mod heartbeats;
+mod identity;
+pub mod intake;
+mod keys;
+mod leased;
+mod listener;
+pub mod liveness;
+pub mod publish;
+mod scheduler;
+mod settings;
+pub mod spool;
+pub mod start;
+mod supervise;
+pub mod whitelist;
+
+pub use config::SchedulerConfig;
+pub use error::SchedulerError;
+pub use scheduler::Scheduler;
+pub use settings::Settings;

@@ -1,0 +1,182 @@
+//! Turns actions into commands, one for each agent their target chooses.
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use mig_sign::verify::{VerifyError, verify_action};
+use mig_store::{NewCommand, StoreError};
+use mig_types::action::ActionFault;
+use mig_types::target::TargetError;
+use mig_types::{Action, Agent, Target, Timestamp};
+
+use crate::error::{Chain, SchedulerError};
+use crate::keys::Keys;
+use crate::scheduler::Scheduler;
+
+/// How long a claimed action is ours. A scheduler that dies in between is
+/// replaced after that.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// Actions claimed at once.
+const BATCH: u32 = 16;
+/// Times an identifier is drawn again when it is taken.
+const DRAWS: u32 = 3;
+
+/// Why an action cannot run; kept with the action.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("action is not acceptable")]
+    Fault(#[source] ActionFault),
+    #[error("signatures do not hold")]
+    Signature(#[source] VerifyError),
+    #[error("target does not parse")]
+    Target(#[source] TargetError),
+    #[error("target cannot be evaluated: {0}")]
+    Evaluation(String),
+    #[error("no online or idle agent matches the target")]
+    NoAgent,
+}
+
+/// Dispatches every action that waits. Returns how many left the queue.
+///
+/// # Errors
+///
+/// When store or keyring failed; the actions in hand are tried first next time.
+pub async fn run(scheduler: &Scheduler) -> Result<usize, SchedulerError> {
+    let mut done = 0;
+    loop {
+        let now = scheduler.now();
+        let mut actions = scheduler.claimed.take(now);
+        match scheduler.store().claim_actions(scheduler.owner(), LEASE, BATCH, now).await {
+            Ok(claimed) => actions.extend(claimed.into_iter().map(|action| (action, now + LEASE))),
+            Err(source) => {
+                scheduler.claimed.put(actions);
+                return Err(SchedulerError::Store { doing: "claim actions", source });
+            }
+        }
+        if actions.is_empty() {
+            return Ok(done);
+        }
+        let keys = match scheduler.keys.current(scheduler.store()).await {
+            Ok(keys) => keys,
+            Err(error) => {
+                scheduler.claimed.put(actions);
+                return Err(error);
+            }
+        };
+        // One action that fails must not hold up those behind it.
+        let mut failure = None;
+        for (action, until) in actions {
+            match dispatch(scheduler, &keys, &action, now).await {
+                Ok(()) => done += 1,
+                Err(error) => {
+                    scheduler.claimed.put([(action, until)]);
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+    }
+}
+
+async fn dispatch(
+    scheduler: &Scheduler,
+    keys: &Keys,
+    action: &Action,
+    now: Timestamp,
+) -> Result<(), SchedulerError> {
+    let agents = match resolve(scheduler, keys, action, now).await? {
+        Ok(agents) => agents,
+        Err(refusal) => return invalidate(scheduler, action, &refusal, now).await,
+    };
+    for _ in 0..DRAWS {
+        let commands: Vec<NewCommand> = agents
+            .iter()
+            .map(|agent| NewCommand { id: scheduler.ids().command(now), agent: agent.id })
+            .collect();
+        let created = scheduler.store().dispatch(action.id, scheduler.owner(), &commands, now);
+        match created.await {
+            Ok(true) => {
+                tracing::info!(
+                    action.id = %action.id,
+                    "action '{}' is in flight to {} agents",
+                    action.name,
+                    commands.len()
+                );
+                log_commands(scheduler, action, &agents);
+                scheduler.wake.publish.notify_one();
+                return Ok(());
+            }
+            Ok(false) => {
+                tracing::debug!(action.id = %action.id, "another scheduler dispatched the action");
+                return Ok(());
+            }
+            // Somebody drew the same identifiers; the next ones are free.
+            Err(StoreError::Conflict { .. }) => {}
+            Err(source) => {
+                return Err(SchedulerError::Store { doing: "create commands", source });
+            }
+        }
+    }
+    let source = StoreError::Conflict { what: "command".to_owned() };
+    Err(SchedulerError::Store { doing: "create commands", source })
+}
+
+/// Checks everything again: the store is not trusted to hold what was signed.
+async fn resolve(
+    scheduler: &Scheduler,
+    keys: &Keys,
+    action: &Action,
+    now: Timestamp,
+) -> Result<Result<Vec<Agent>, Refusal>, SchedulerError> {
+    let target = match check(keys, action, now) {
+        Ok(target) => target,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    match scheduler.store().agents_by_target(&target, now).await {
+        Ok(agents) if agents.is_empty() => Ok(Err(Refusal::NoAgent)),
+        Ok(agents) => Ok(Ok(agents)),
+        Err(StoreError::Target { message } | StoreError::Refused { what: message }) => {
+            Ok(Err(Refusal::Evaluation(message)))
+        }
+        Err(source) => Err(SchedulerError::Store { doing: "find the agents of a target", source }),
+    }
+}
+
+fn check(keys: &Keys, action: &Action, now: Timestamp) -> Result<Target, Refusal> {
+    action.validate(now).map_err(Refusal::Fault)?;
+    verify_action(&keys.ring, action, now).map_err(Refusal::Signature)?;
+    Target::from_str(&action.target).map_err(Refusal::Target)
+}
+
+async fn invalidate(
+    scheduler: &Scheduler,
+    action: &Action,
+    refusal: &Refusal,
+    now: Timestamp,
+) -> Result<(), SchedulerError> {
+    let reason = Chain(refusal).to_string();
+    scheduler
+        .store()
+        .invalidate(action.id, &reason, now)
+        .await
+        .map_err(SchedulerError::store("invalidate an action"))?;
+    tracing::warn!(action.id = %action.id, "action '{}' is invalid: {reason}", action.name);
+    Ok(())
+}
+
+fn log_commands(scheduler: &Scheduler, action: &Action, agents: &[Agent]) {
+    if !scheduler.settings().log_actions {
+        return;
+    }
+    for agent in agents {
+        tracing::info!(
+            action.id = %action.id,
+            "command to agent '{}' of loader '{}': action '{}'",
+            agent.name,
+            agent.loadername,
+            action.name
+        );
+    }
+}

@@ -1,0 +1,198 @@
+//! Reads one of the two central queues: a batch at a time, acknowledged after
+//! its effects are durable.
+
+use std::future::Future;
+use std::time::Duration;
+
+use mig_relay::{Consumer, Delivery, Source};
+use mig_runtime::Shutdown;
+use mig_store::StoreError;
+use tokio::time::sleep;
+
+use crate::backoff::Backoff;
+use crate::error::{Chain, SchedulerError};
+use crate::scheduler::Scheduler;
+use crate::{collect, heartbeats};
+
+/// Longest wait while the store is away.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Times a batch that the database refuses is tried as a whole.
+const TRIES: u32 = 3;
+/// Wait between two of them.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How one queue is read.
+pub(crate) struct Intake {
+    pub(crate) source: Source,
+    /// For log lines.
+    pub(crate) name: &'static str,
+    /// Messages in hand, at most.
+    pub(crate) prefetch: u16,
+    /// Messages in one transaction, at most.
+    pub(crate) batch: usize,
+    /// How long a batch waits to fill up.
+    pub(crate) linger: Duration,
+}
+
+impl Intake {
+    async fn take(&self, scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), SchedulerError> {
+        match self.source {
+            Source::Heartbeats => heartbeats::take(scheduler, batch).await,
+            _ => collect::take(scheduler, batch).await,
+        }
+    }
+}
+
+/// Reads until the stop is requested; a batch in hand is finished first.
+///
+/// # Errors
+///
+/// When the relay does not let us read: the caller starts over.
+pub(crate) async fn listen(
+    scheduler: &Scheduler,
+    intake: &Intake,
+    shutdown: &Shutdown,
+) -> Result<(), SchedulerError> {
+    scheduler.relay().declare().await.map_err(SchedulerError::relay("declare the queues"))?;
+    let reading = SchedulerError::relay("read a queue");
+    let consumer = scheduler.relay().consume(intake.source.clone(), intake.prefetch).await;
+    let mut consumer = consumer.map_err(&reading)?;
+    tracing::info!("{} initialized", intake.name);
+    loop {
+        let batch = tokio::select! {
+            biased;
+            () = shutdown.requested() => return Ok(()),
+            batch = consumer.next_batch(intake.batch, intake.linger) => batch.map_err(&reading)?,
+        };
+        if !finish(scheduler, intake, consumer.as_mut(), &batch, shutdown).await {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes a batch, waiting out an absent store. `false` when the stop was
+/// requested first: then nothing is acknowledged and the relay delivers again.
+async fn finish(
+    scheduler: &Scheduler,
+    intake: &Intake,
+    consumer: &mut dyn Consumer,
+    batch: &[Delivery],
+    shutdown: &Shutdown,
+) -> bool {
+    let mut backoff = Backoff::new(MAX_WAIT);
+    while let Err(error) = intake.take(scheduler, batch).await {
+        tracing::warn!("{} waits: {}", intake.name, Chain(&error));
+        tokio::select! {
+            () = shutdown.requested() => return false,
+            () = sleep(backoff.wait()) => {}
+        }
+    }
+    let tags: Vec<u64> = batch.iter().map(|delivery| delivery.tag).collect();
+    // Acknowledged after the commit: a crash here only delivers again, and
+    // what is delivered again changes nothing.
+    if let Err(error) = consumer.ack(&tags).await {
+        tracing::warn!("{} messages will be delivered again: {}", tags.len(), Chain(&error));
+    }
+    true
+}
+
+/// Calls the store with all items, and one by one when it refuses them
+/// together, so that one poisonous item does not hold up the queue for ever.
+///
+/// # Errors
+///
+/// [`StoreError::Unavailable`] only; every other failure stands in the list.
+pub(crate) async fn isolate<'a, T, O, F, Fut>(
+    items: &'a [T],
+    mut call: F,
+) -> Result<Vec<Result<O, StoreError>>, StoreError>
+where
+    F: FnMut(&'a [T]) -> Fut,
+    Fut: Future<Output = Result<Vec<O>, StoreError>>,
+{
+    let mut refusal = None;
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            // Two writers in each other's way look like a refusal, too.
+            sleep(PAUSE).await;
+        }
+        match call(items).await {
+            Ok(outcomes) => return Ok(outcomes.into_iter().map(Ok).collect()),
+            Err(error @ StoreError::Unavailable { .. }) => return Err(error),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    if let ([_], Some(error)) = (items, refusal) {
+        return Ok(vec![Err(error)]);
+    }
+    let mut outcomes = Vec::with_capacity(items.len());
+    for item in items.chunks(1) {
+        outcomes.extend(isolate_one(item, &mut call).await?);
+    }
+    Ok(outcomes)
+}
+
+async fn isolate_one<'a, T, O, F, Fut>(
+    item: &'a [T],
+    call: &mut F,
+) -> Result<Vec<Result<O, StoreError>>, StoreError>
+where
+    F: FnMut(&'a [T]) -> Fut,
+    Fut: Future<Output = Result<Vec<O>, StoreError>>,
+{
+    let mut tries = 0;
+    loop {
+        match call(item).await {
+            Ok(outcomes) => return Ok(outcomes.into_iter().map(Ok).collect()),
+            Err(error @ StoreError::Unavailable { .. }) => return Err(error),
+            Err(error) if tries + 1 == TRIES => return Ok(vec![Err(error)]),
+            Err(_) => tries += 1,
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> StoreError {
+        StoreError::Failed { source: "bad value".into() }
+    }
+
+    #[tokio::test]
+    async fn one_poisonous_item_does_not_take_the_others_with_it() {
+        let items = [1, 2, 3, 4];
+        let call = |part: &[i32]| {
+            let outcome = if part.contains(&3) {
+                Err(refused())
+            } else {
+                Ok(part.iter().map(|n| n * 10).collect::<Vec<_>>())
+            };
+            async move { outcome }
+        };
+        let outcomes = isolate(&items, call).await.unwrap();
+        let values: Vec<Option<i32>> = outcomes.into_iter().map(Result::ok).collect();
+        assert_eq!(values, [Some(10), Some(20), None, Some(40)]);
+    }
+
+    #[tokio::test]
+    async fn a_passing_refusal_is_tried_again_as_a_whole() {
+        let mut calls = Vec::new();
+        let outcomes = isolate(&[1, 2], |part: &[i32]| {
+            calls.push(part.len());
+            let outcome = if calls.len() == 1 { Err(refused()) } else { Ok(part.to_vec()) };
+            async move { outcome }
+        });
+        assert_eq!(outcomes.await.unwrap().len(), 2);
+        assert_eq!(calls, [2, 2]);
+    }
+
+    #[tokio::test]
+    async fn an_absent_store_is_the_callers_affair() {
+        let away = |_: &[i32]| async {
+            Err::<Vec<i32>, _>(StoreError::Unavailable { source: "gone".into() })
+        };
+        assert!(matches!(isolate(&[1, 2], away).await, Err(StoreError::Unavailable { .. })));
+    }
+}

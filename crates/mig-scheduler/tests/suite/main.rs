@@ -1,0 +1,13 @@
+//! Schedulers over SQLite and the built-in relay. Real servers come in the
+//! end-to-end tests.
+
+#[cfg(test)]
+mod agents;
+#[cfg(test)]
+mod flaky;
+#[cfg(test)]
+mod life;
+#[cfg(test)]
+mod operators;
+#[cfg(test)]
+mod platform;
