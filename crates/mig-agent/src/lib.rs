@@ -1,1 +1,31 @@
-//! The program on an endpoint.
+#![doc = include_str!("../README.md")]
+
+mod agent;
+pub mod backoff;
+pub mod config;
+pub mod context;
+pub mod execute;
+pub mod flags;
+pub mod heartbeat;
+pub mod identity;
+pub mod journal;
+mod oneshot;
+pub mod outbox;
+pub mod reach;
+pub mod receive;
+pub mod report;
+pub mod run;
+pub mod socket;
+mod start;
+pub mod trust;
+pub mod verify;
+
+pub use agent::serve;
+pub use config::AgentConfig;
+pub use start::start;
+
+/// The version this build reports.
+pub const VERSION: &str = match option_env!("MIG_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};

@@ -1,2 +1,6 @@
-//! Starts the program. Everything that can go wrong is tested in the library.
-fn main() {}
+//! Starts the agent, or one module. Everything that can go wrong is tested in
+//! the library.
+
+fn main() -> std::process::ExitCode {
+    mig_agent::start(std::env::args_os().skip(1))
+}

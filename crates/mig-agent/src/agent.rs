@@ -1,0 +1,257 @@
+//! The daemon: puts the parts together and takes them apart again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use mig_runtime::clock::Clock;
+use mig_runtime::clock::SystemClock;
+use mig_runtime::{Shutdown, ShutdownTrigger};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::config::{AgentConfig, Unverifiable};
+use crate::context::{Context, History};
+use crate::execute::Executor;
+use crate::heartbeat::{self, Surroundings};
+use crate::identity::Identity;
+use crate::journal::{Bounds, Journal, JournalError};
+use crate::report::Reporter;
+use crate::run::Job;
+use crate::trust::Trust;
+use crate::verify::Policy;
+use crate::{outbox, reach, receive, run, socket};
+
+/// Time between two looks for actions that need not be remembered any more.
+const FORGET_EVERY: std::time::Duration = std::time::Duration::from_hours(1);
+/// Expired actions are remembered a while longer: the clock may be set back.
+const REMEMBER_AFTER: std::time::Duration = std::time::Duration::from_hours(24 * 7);
+
+/// Runs the agent until shutdown.
+///
+/// # Errors
+///
+/// When it cannot start: keys, access list, run directory, journal or address
+/// of the relay are not usable. Later only when the journal fails. That the
+/// relay is away is no error.
+pub async fn serve(config: AgentConfig, shutdown: Shutdown) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let modules: Vec<String> = module_names();
+    let surroundings = {
+        let (modules, hostname) = (modules.clone(), config.hostname.clone());
+        let look = move || Surroundings::discover(&modules, hostname.as_deref());
+        tokio::task::spawn_blocking(look).await?
+    };
+    tracing::debug!("Ident is {}", surroundings.environment.ident);
+    tracing::debug!("Init is {}", surroundings.environment.init);
+    for address in &surroundings.environment.addresses {
+        tracing::debug!("Found local address {address}");
+    }
+    let hostname = surroundings.hostname.clone();
+    let os = surroundings.environment.os.clone();
+    let identity = Identity::load_or_create(&config.rundir, &os, &hostname)
+        .context("cannot establish the agent's identity")?;
+    let trust = load_trust(&config)?;
+    let (journal, pending) = open_journal(&config, clock.as_ref())?;
+
+    tracing::debug!("Establishing connection to relay");
+    let relay_config = reach::relay_config(&config, |name| std::env::var(name).ok())?;
+    let relay = mig_relay::connect(&relay_config).await?;
+
+    let record = heartbeat::record(
+        surroundings,
+        &identity.queueloc,
+        config.tags.clone(),
+        crate::VERSION,
+        clock.now(),
+    );
+    let context = Arc::new(Context {
+        clock,
+        relay,
+        journal: Arc::new(journal),
+        policy: Policy {
+            trust,
+            queueloc: identity.queueloc.clone(),
+            onlyverifypubkey: config.onlyverifypubkey,
+            unverifiabletargets: config.unverifiabletargets,
+        },
+        reporter: Reporter {
+            queueloc: identity.queueloc.clone(),
+            heartbeatfreq: config.heartbeatfreq,
+        },
+        executor: Executor {
+            program: own_program()?,
+            budgets: config.budgets,
+            privacy: config.extraprivacymode,
+            modules: modules.into_iter().collect(),
+        },
+        record: watch::Sender::new(record),
+        history: History::new(config.maxactions),
+        listening: watch::Sender::new(false),
+        posted: Notify::new(),
+        room: Notify::new(),
+    });
+    tracing::info!("Mozilla InvestiGator version {}: started agent {hostname}", crate::VERSION);
+    let outcome = work(Arc::clone(&context), &config, identity, pending, shutdown).await;
+    context.relay.close().await;
+    outcome
+}
+
+/// Runs the agent's tasks until shutdown or until one of them fails.
+async fn work(
+    context: Arc<Context>,
+    config: &AgentConfig,
+    identity: Identity,
+    pending: Vec<Job>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    // Everything that brings work stops first; answers go out last.
+    let (stop, stopping) = Shutdown::new();
+    let (last, ending) = Shutdown::new();
+    let (jobs, queue) = mpsc::unbounded_channel();
+    for job in pending {
+        let _ = jobs.send(job);
+    }
+    let mut working: JoinSet<Result<(), JournalError>> = JoinSet::new();
+    working.spawn(receive::receive(Arc::clone(&context), jobs, stopping.clone()));
+    working.spawn(run::run(Arc::clone(&context), queue, stopping.clone()));
+    working.spawn(forget(Arc::clone(&context), stopping.clone()));
+    let mut helping = JoinSet::new();
+    helping.spawn(heartbeat::beat(
+        Arc::clone(&context),
+        config.heartbeatfreq,
+        config.rundir.clone(),
+        stopping.clone(),
+    ));
+    if let Some(every) = config.refreshenv {
+        helping.spawn(heartbeat::refresh(
+            Arc::clone(&context),
+            every,
+            config.hostname.clone(),
+            stopping.clone(),
+        ));
+    }
+    let (asked, asking) = Shutdown::new();
+    if let Some(address) = config.socket.clone() {
+        let door = socket::Door { context: Arc::clone(&context), identity, asked };
+        helping.spawn(socket::serve(door, address, stopping));
+    }
+    let mut delivering = tokio::spawn(outbox::deliver(Arc::clone(&context), ending));
+
+    let mut outcome = tokio::select! {
+        () = shutdown.requested() => {
+            tracing::error!(severity = "emergency", "Shutting down agent: 'interrupt'");
+            Ok(())
+        }
+        () = asking.requested() => {
+            tracing::error!(severity = "emergency", "Shutting down agent: 'shutdown requested'");
+            Ok(())
+        }
+        Some(ended) = working.join_next() => flatten(ended),
+        ended = &mut delivering => flatten(ended),
+    };
+    stop.request();
+    while let Some(ended) = working.join_next().await {
+        outcome = outcome.and(flatten(ended));
+    }
+    helping.shutdown().await;
+    finish(last, delivering, outcome).await
+}
+
+async fn finish(
+    last: ShutdownTrigger,
+    delivering: tokio::task::JoinHandle<Result<(), JournalError>>,
+    outcome: anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    last.request();
+    if delivering.is_finished() {
+        return outcome;
+    }
+    let delivered = flatten(delivering.await);
+    outcome.and(delivered)
+}
+
+fn flatten(ended: Result<Result<(), JournalError>, tokio::task::JoinError>) -> anyhow::Result<()> {
+    match ended {
+        Ok(outcome) => outcome.map_err(Into::into),
+        Err(error) if error.is_cancelled() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Forgets actions that expired long ago, now and then.
+async fn forget(context: Arc<Context>, shutdown: Shutdown) -> Result<(), JournalError> {
+    loop {
+        let horizon = context.clock.now() - REMEMBER_AFTER;
+        context.journal(move |journal| journal.forget(horizon)).await?;
+        tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            () = tokio::time::sleep(FORGET_EVERY) => {}
+        }
+    }
+}
+
+fn load_trust(config: &AgentConfig) -> anyhow::Result<Trust> {
+    let (trust, warnings) =
+        Trust::load(&config.confdir).context("cannot load keys and access list")?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    for (name, _) in trust.acl.iter() {
+        tracing::debug!("Loading permission named '{name}'");
+    }
+    if trust.keyring.is_empty() {
+        tracing::warn!("no investigator's key is installed: every action will be refused");
+    }
+    if config.onlyverifypubkey {
+        tracing::warn!("onlyverifypubkey is on: every installed key may run every module");
+    }
+    for (on, key) in
+        [(config.discoverpublicip, "discoverpublicip"), (config.discoverawsmeta, "discoverawsmeta")]
+    {
+        if on {
+            tracing::warn!("{key} has no effect in this version: the values stay empty");
+        }
+    }
+    if config.unverifiabletargets == Unverifiable::Deny {
+        tracing::info!("actions whose target cannot be verified here are refused");
+    }
+    Ok(trust)
+}
+
+fn open_journal(config: &AgentConfig, clock: &dyn Clock) -> anyhow::Result<(Journal, Vec<Job>)> {
+    let (journal, rebuilt) = Journal::open(&config.rundir, Bounds::default())?;
+    if let Some(reason) = rebuilt {
+        tracing::error!(
+            "the journal could not be read, a new one is started at {}: {reason}",
+            clock.now()
+        );
+    }
+    let pending = journal.recover()?;
+    if !pending.is_empty() {
+        tracing::info!("{} commands from before the restart are taken up", pending.len());
+    }
+    let job = |entry: crate::journal::Pending| Job {
+        seq: entry.seq,
+        digest: entry.digest,
+        recovered: Some(entry.attempts),
+    };
+    Ok((journal, pending.into_iter().map(job).collect()))
+}
+
+/// Names of the modules of this build, sorted.
+pub(crate) fn module_names() -> Vec<String> {
+    let mut names: Vec<String> =
+        mig_modules::registry().names().into_iter().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+/// The executable that runs modules: this one.
+///
+/// # Errors
+///
+/// When the system does not tell where it is.
+pub(crate) fn own_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot find the agent's own executable")
+}

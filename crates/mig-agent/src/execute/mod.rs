@@ -1,0 +1,92 @@
+//! Runs operations, each in a module process of its own.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mig_runtime::clock::Clock;
+use mig_types::{Action, Operation};
+
+use crate::config::Budgets;
+use crate::report::{Ending, Limit};
+
+pub mod child;
+mod process;
+
+/// Results of one command together, however many operations it has.
+const COMMAND_OUTPUT: usize = 64 << 20;
+
+/// Runs operations within budgets.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    /// The agent's own executable.
+    pub program: PathBuf,
+    pub budgets: Budgets,
+    /// Modules mask names and addresses.
+    pub privacy: bool,
+    /// Names of the modules this build has.
+    pub modules: BTreeSet<String>,
+}
+
+impl Executor {
+    /// Runs an action's operations one after the other. Endings are in the
+    /// order of the operations, one each.
+    ///
+    /// Dropping the future kills what is running.
+    pub async fn run(&self, action: &Action, clock: &dyn Clock) -> Vec<Ending> {
+        let mut endings = Vec::with_capacity(action.operations().len());
+        let mut room = COMMAND_OUTPUT;
+        for operation in action.operations() {
+            let left = action.expireafter.since(clock.now());
+            let ending = self.run_one(operation, left, room).await;
+            if let Ending::Answered(result) = &ending {
+                room = room.saturating_sub(size(result));
+            }
+            endings.push(ending);
+        }
+        endings
+    }
+
+    /// Runs one operation for at most `left`, with at most `room` bytes of
+    /// output, if those are less than the budgets.
+    pub async fn run_one(&self, operation: &Operation, left: Duration, room: usize) -> Ending {
+        if !self.modules.contains(&operation.module) {
+            let module = operation.module.chars().take(128).collect();
+            return Ending::NotAvailable { module };
+        }
+        let time = self.budgets.time.min(left);
+        if time.is_zero() {
+            return Ending::Expired;
+        }
+        let output = self.budgets.output_bytes.min(room);
+        if output == 0 {
+            return Ending::Killed(Limit::Output(COMMAND_OUTPUT));
+        }
+        let orders = child::Orders {
+            parent: std::process::id(),
+            memory_bytes: self.budgets.memory_bytes,
+            deadline: time,
+            threads: self.budgets.threads,
+            compressed: operation.is_compressed,
+            privacy: self.privacy,
+        };
+        let job = process::Job {
+            program: &self.program,
+            module: operation.module.to_lowercase(),
+            orders: match serde_json::to_string(&orders) {
+                Ok(text) => OsString::from(text),
+                Err(error) => return Ending::Broken(format!("cannot start module: {error}")),
+            },
+            input: mig_module::process::parameters_message(&operation.parameters),
+            time,
+            memory_bytes: self.budgets.memory_bytes,
+            output_bytes: output,
+        };
+        process::run(job).await
+    }
+}
+
+fn size(result: &mig_types::ModuleResult) -> usize {
+    mig_types::wire::to_vec(result).map_or(COMMAND_OUTPUT, |json| json.len())
+}

@@ -1,0 +1,420 @@
+//! What must survive a crash: accepted commands, answers not yet delivered,
+//! and the memory of every action that has been run.
+//!
+//! One small database file in the run directory. Every change is on disk when
+//! the call returns; calls block, so callers keep them off the async threads.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use mig_types::{Command, CommandId, CommandStatus, ModuleResult, Timestamp, wire};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
+use serde::{Deserialize, Serialize};
+
+mod file;
+mod tables;
+
+use tables::{
+    ACCEPTED, COMMANDS, OUTBOX, REPLAY, RESULTS, STATE_DONE, STATE_DROPPED, STATE_PENDING,
+};
+
+/// Name of the database in the run directory.
+pub const FILE: &str = "mig-agent.journal";
+
+/// Identifies what an action asks: SHA-256 of its signed text.
+pub type Digest = [u8; 32];
+
+/// How much the journal holds before it refuses more.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Commands accepted and not yet answered.
+    pub accepted: usize,
+    /// Answers not yet delivered, in bytes; above it no command is taken.
+    pub outbox_bytes: u64,
+    /// Results kept to answer repeated actions, in bytes. The oldest go first;
+    /// that the action was run is remembered all the same.
+    pub results_bytes: u64,
+    /// Actions remembered. Only validly signed ones are, so nobody without a
+    /// key can fill it.
+    pub remembered: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { accepted: 64, outbox_bytes: 64 << 20, results_bytes: 64 << 20, remembered: 100_000 }
+    }
+}
+
+/// What running an action's operations came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub status: CommandStatus,
+    /// One per operation, in their order.
+    pub results: Vec<ModuleResult>,
+}
+
+/// A message for the schedulers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Nobody wants it after that.
+    pub expires: Timestamp,
+    pub body: Vec<u8>,
+}
+
+/// What becomes of a command that passed every check.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Admission {
+    /// New: run it.
+    Fresh { seq: u64 },
+    /// Its action is being run for an earlier command; it will be answered too.
+    Running,
+    /// Its action was run before, with this outcome.
+    Repeat(Outcome),
+    /// Its action was run before; the results are not kept any more.
+    Forgotten,
+    /// The memory of actions is full.
+    Full,
+}
+
+/// An accepted command that has not been answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pending {
+    pub seq: u64,
+    pub digest: Digest,
+    /// How often the agent has been started with the command unanswered.
+    pub attempts: u64,
+}
+
+/// Why the journal did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// Two agents must not share a run directory.
+    #[error("journal {path} is in use by another agent")]
+    InUse { path: PathBuf },
+    #[error("journal {path} failed")]
+    Database { path: PathBuf, source: Box<redb::Error> },
+    #[error("journal {path} cannot be created")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("journal {path} holds a record that cannot be read")]
+    Record { path: PathBuf, source: wire::WireError },
+    #[error("journal {path}: the database code panicked")]
+    Panicked { path: PathBuf },
+}
+
+/// The database, open.
+pub struct Journal {
+    path: PathBuf,
+    database: Database,
+    bounds: Bounds,
+    next: AtomicU64,
+    accepted: AtomicUsize,
+    outbox_bytes: AtomicU64,
+}
+
+type Result<T> = std::result::Result<T, JournalError>;
+/// What happens inside a transaction.
+type Step<T> = std::result::Result<T, redb::Error>;
+
+impl Journal {
+    /// Opens the journal of a run directory, or starts one.
+    ///
+    /// A file that cannot be read as a journal is put aside and a new one
+    /// started; the second value is then the reason, for the log.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::InUse`] when another process has it open, otherwise what
+    /// the disk says.
+    pub fn open(rundir: &Path, bounds: Bounds) -> Result<(Self, Option<String>)> {
+        let path = rundir.join(FILE);
+        let (database, rebuilt) = file::open_or_rebuild(&path)?;
+        let journal = Self {
+            path,
+            database,
+            bounds,
+            next: AtomicU64::new(0),
+            accepted: AtomicUsize::new(0),
+            outbox_bytes: AtomicU64::new(0),
+        };
+        let (next, accepted, outbox) = journal.read(tables::totals)?;
+        journal.next.store(next, Ordering::Relaxed);
+        journal.accepted.store(accepted, Ordering::Relaxed);
+        journal.outbox_bytes.store(outbox, Ordering::Relaxed);
+        Ok((journal, rebuilt))
+    }
+
+    /// Commands accepted and not yet answered.
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Whether another command may be taken from the relay.
+    pub fn has_room(&self) -> bool {
+        self.accepted() < self.bounds.accepted
+            && self.outbox_bytes.load(Ordering::Relaxed) < self.bounds.outbox_bytes
+    }
+
+    /// Records a command that passed every check, unless its action is known.
+    pub fn admit(&self, digest: &Digest, command: &Command) -> Result<Admission> {
+        let body = self.encode(command)?;
+        let known = self.write(|transaction| {
+            let mut replay = transaction.open_table(REPLAY)?;
+            let known = replay.get(digest)?.map(|entry| entry.value().1);
+            match known {
+                Some(STATE_PENDING) => {
+                    let count = self.enter(transaction, digest, command.id, &body)?.1;
+                    self.accepted.store(count, Ordering::Relaxed);
+                    return Ok(Known::Pending);
+                }
+                Some(STATE_DONE) => {
+                    let kept = transaction.open_table(RESULTS)?;
+                    let outcome = kept.get(digest)?.map(|entry| entry.value().to_vec());
+                    return Ok(outcome.map_or(Known::Dropped, Known::Done));
+                }
+                Some(_) => return Ok(Known::Dropped),
+                None if replay.len()? >= self.bounds.remembered => return Ok(Known::Full),
+                None => {}
+            }
+            replay.insert(digest, (command.action.expireafter.unix(), STATE_PENDING, 0))?;
+            let (seq, count) = self.enter(transaction, digest, command.id, &body)?;
+            self.accepted.store(count, Ordering::Relaxed);
+            Ok(Known::Fresh(seq))
+        })?;
+        Ok(match known {
+            Known::Fresh(seq) => Admission::Fresh { seq },
+            Known::Pending => Admission::Running,
+            Known::Dropped => Admission::Forgotten,
+            Known::Full => Admission::Full,
+            Known::Done(outcome) => Admission::Repeat(self.decode(&outcome)?),
+        })
+    }
+
+    /// Adds an accepted command, unless the relay delivered the very same one
+    /// before. Returns its sequence and how many there are now.
+    fn enter(
+        &self,
+        transaction: &redb::WriteTransaction,
+        digest: &Digest,
+        id: CommandId,
+        body: &[u8],
+    ) -> Step<(u64, usize)> {
+        let mut accepted = transaction.open_table(ACCEPTED)?;
+        for entry in accepted.iter()? {
+            let (seq, value) = entry?;
+            let (other, other_id, _) = value.value();
+            if other == digest && other_id == id.get() {
+                return Ok((seq.value(), tables::count(&accepted)?));
+            }
+        }
+        let seq = self.next.fetch_add(1, Ordering::Relaxed);
+        accepted.insert(seq, (digest, id.get(), 0))?;
+        transaction.open_table(COMMANDS)?.insert(seq, body)?;
+        Ok((seq, tables::count(&accepted)?))
+    }
+
+    /// An accepted command; `None` once it is answered.
+    pub fn load(&self, seq: u64) -> Result<Option<Command>> {
+        let body = self.read(|transaction| {
+            let table = transaction.open_table(COMMANDS)?;
+            Ok(table.get(seq)?.map(|entry| entry.value().to_vec()))
+        })?;
+        body.map(|body| self.decode(&body)).transpose()
+    }
+
+    /// Answers every command of an action. Its outcome is remembered until the
+    /// action expires; that of a refused one (`remember` false) is forgotten.
+    /// `reply` makes the answer of one command.
+    pub fn finish(
+        &self,
+        digest: &Digest,
+        outcome: &Outcome,
+        remember: bool,
+        reply: impl Fn(Command) -> std::result::Result<Outgoing, wire::WireError>,
+    ) -> Result<()> {
+        // Commands may join while answers are made; the last round finds none.
+        loop {
+            let waiting = self.read(|transaction| tables::waiting(transaction, digest))?;
+            if waiting.is_empty() && self.close(digest, outcome, remember)? {
+                return Ok(());
+            }
+            for seq in waiting {
+                let Some(command) = self.load(seq)? else { continue };
+                let answer = reply(command).map_err(|source| self.record(source))?;
+                self.answer(seq, &answer)?;
+            }
+        }
+    }
+
+    /// Turns one accepted command into a message of the outbox.
+    fn answer(&self, seq: u64, answer: &Outgoing) -> Result<()> {
+        let count = self.write(|transaction| {
+            let mut accepted = transaction.open_table(ACCEPTED)?;
+            accepted.remove(seq)?;
+            transaction.open_table(COMMANDS)?.remove(seq)?;
+            let value = (answer.expires.unix(), answer.body.as_slice());
+            transaction.open_table(OUTBOX)?.insert(seq, value)?;
+            tables::count(&accepted)
+        })?;
+        self.accepted.store(count, Ordering::Relaxed);
+        self.outbox_bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Settles what is remembered of an action; `false` when a command waits.
+    fn close(&self, digest: &Digest, outcome: &Outcome, remember: bool) -> Result<bool> {
+        let stored = self.encode(outcome)?;
+        self.write(|transaction| {
+            for entry in transaction.open_table(ACCEPTED)?.iter()? {
+                if entry?.1.value().0 == digest {
+                    return Ok(false);
+                }
+            }
+            let mut replay = transaction.open_table(REPLAY)?;
+            if !remember {
+                replay.remove(digest)?;
+                return Ok(true);
+            }
+            let expires = replay.get(digest)?.map_or(0, |entry| entry.value().0);
+            let bytes = stored.len() as u64;
+            if bytes > self.bounds.results_bytes / 4 {
+                replay.insert(digest, (expires, STATE_DROPPED, 0))?;
+                return Ok(true);
+            }
+            replay.insert(digest, (expires, STATE_DONE, bytes))?;
+            let mut results = transaction.open_table(RESULTS)?;
+            results.insert(digest, stored.as_slice())?;
+            tables::drop_oldest(&mut replay, &mut results, self.bounds.results_bytes)?;
+            Ok(true)
+        })
+    }
+
+    /// Puts a message into the outbox.
+    pub fn post(&self, message: &Outgoing) -> Result<()> {
+        let seq = self.next.fetch_add(1, Ordering::Relaxed);
+        self.repost(seq, message)
+    }
+
+    /// Replaces a message of the outbox.
+    pub fn repost(&self, seq: u64, message: &Outgoing) -> Result<()> {
+        let replaced = self.write(|transaction| {
+            let mut outbox = transaction.open_table(OUTBOX)?;
+            let old = outbox.insert(seq, (message.expires.unix(), message.body.as_slice()))?;
+            Ok(old.map_or(0, |entry| entry.value().1.len() as u64))
+        })?;
+        self.outbox_bytes.fetch_add(message.body.len() as u64, Ordering::Relaxed);
+        self.outbox_bytes.fetch_sub(replaced, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The oldest messages of the outbox: at most `count`, and no more once
+    /// they come to `bytes`.
+    pub fn outbox(&self, count: usize, bytes: usize) -> Result<Vec<(u64, Outgoing)>> {
+        self.read(|transaction| {
+            let mut messages = Vec::new();
+            let mut total = 0;
+            for entry in transaction.open_table(OUTBOX)?.iter()?.take(count) {
+                let (seq, value) = entry?;
+                let (expires, body) = value.value();
+                let expires = Timestamp::from_unix(expires, 0).unwrap_or(Timestamp::NEVER);
+                total += body.len();
+                messages.push((seq.value(), Outgoing { expires, body: body.to_vec() }));
+                if total >= bytes {
+                    break;
+                }
+            }
+            Ok(messages)
+        })
+    }
+
+    /// Removes messages that were delivered, or that nobody wants any more.
+    pub fn clear(&self, seqs: &[u64]) -> Result<()> {
+        let removed = self.write(|transaction| {
+            let mut outbox = transaction.open_table(OUTBOX)?;
+            let mut bytes = 0;
+            for seq in seqs {
+                bytes += outbox.remove(seq)?.map_or(0, |entry| entry.value().1.len() as u64);
+            }
+            Ok(bytes)
+        })?;
+        self.outbox_bytes.fetch_sub(removed, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// At start: what is still to be run, one command per action, in the order
+    /// of arrival. Counts the attempt.
+    pub fn recover(&self) -> Result<Vec<Pending>> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(ACCEPTED)?;
+            let mut entries = Vec::new();
+            for entry in table.iter()? {
+                let (seq, value) = entry?;
+                let (digest, id, attempts) = value.value();
+                entries.push((seq.value(), *digest, id, attempts + 1));
+            }
+            let mut pending: Vec<Pending> = Vec::new();
+            for (seq, digest, id, attempts) in entries {
+                table.insert(seq, (&digest, id, attempts))?;
+                if !pending.iter().any(|other| other.digest == digest) {
+                    pending.push(Pending { seq, digest, attempts });
+                }
+            }
+            // Answered, but the agent was killed before it closed the action.
+            let known: Vec<Digest> = pending.iter().map(|entry| entry.digest).collect();
+            let mut replay = transaction.open_table(REPLAY)?;
+            tables::close_orphans(&mut replay, &known)?;
+            Ok(pending)
+        })
+    }
+
+    /// Forgets actions that expired before `horizon`. Nothing pending is.
+    pub fn forget(&self, horizon: Timestamp) -> Result<()> {
+        self.write(|transaction| {
+            let mut replay = transaction.open_table(REPLAY)?;
+            let mut results = transaction.open_table(RESULTS)?;
+            tables::forget(&mut replay, &mut results, horizon.unix())
+        })
+    }
+
+    fn write<T>(&self, work: impl FnOnce(&redb::WriteTransaction) -> Step<T>) -> Result<T> {
+        let attempt = || -> Step<T> {
+            let transaction = self.database.begin_write()?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        attempt().map_err(|source| self.database_error(source))
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&redb::ReadTransaction) -> Step<T>) -> Result<T> {
+        let attempt = || -> Step<T> { work(&self.database.begin_read()?) };
+        attempt().map_err(|source| self.database_error(source))
+    }
+
+    fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>> {
+        wire::to_vec(value).map_err(|source| self.record(source))
+    }
+
+    fn decode<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T> {
+        wire::from_slice(bytes).map_err(|source| self.record(source))
+    }
+
+    fn record(&self, source: wire::WireError) -> JournalError {
+        JournalError::Record { path: self.path.clone(), source }
+    }
+
+    fn database_error(&self, source: redb::Error) -> JournalError {
+        JournalError::Database { path: self.path.clone(), source: Box::new(source) }
+    }
+}
+
+enum Known {
+    Fresh(u64),
+    Pending,
+    Done(Vec<u8>),
+    Dropped,
+    Full,
+}
+
+#[cfg(test)]
+mod tests;

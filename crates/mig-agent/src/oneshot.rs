@@ -1,0 +1,57 @@
+//! `-i`: the operations of an action file, run here and now.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mig_types::{Action, wire};
+
+use crate::agent::{module_names, own_program};
+use crate::config::AgentConfig;
+use crate::execute::Executor;
+use crate::report::Ending;
+
+/// Largest action file.
+const MAX_FILE: u64 = 16 << 20;
+
+/// Runs an action file's operations one after the other; the text to print.
+///
+/// Signatures are not looked at: whoever can start this can start the modules
+/// as well.
+///
+/// # Errors
+///
+/// When the file is no action.
+pub(crate) async fn run(config: &AgentConfig, file: &Path, print: bool) -> anyhow::Result<String> {
+    let size =
+        std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?;
+    anyhow::ensure!(size.len() <= MAX_FILE, "{} is too large for an action", file.display());
+    let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let action: Action =
+        wire::from_slice(&text).with_context(|| format!("{} is not an action", file.display()))?;
+    let executor = Executor {
+        program: own_program()?,
+        budgets: config.budgets,
+        privacy: config.extraprivacymode,
+        modules: module_names().into_iter().collect(),
+    };
+    let registry = mig_modules::registry();
+    let mut results = Vec::new();
+    let mut lines = Vec::new();
+    for operation in action.operations() {
+        let ending = executor.run_one(operation, Duration::MAX, usize::MAX).await;
+        let answered = matches!(ending, Ending::Answered(_));
+        let (_, result) = ending.settle();
+        match registry.get(&operation.module) {
+            Some(module) if print && answered => {
+                lines.extend(module.print(&result, false).context("cannot print the result")?);
+            }
+            _ => lines.extend(result.errors.clone().unwrap_or_default()),
+        }
+        results.push(result);
+    }
+    if print {
+        return Ok(lines.into_iter().map(|line| line + "\n").collect());
+    }
+    Ok(serde_json::to_string_pretty(&results)? + "\n")
+}

@@ -1,0 +1,163 @@
+//! What one start of the program does, by its flags.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use mig_module::process::ServeOptions;
+use mig_types::wire;
+use serde_json::json;
+
+use crate::config::{AgentConfig, DEFAULT_FILE};
+use crate::execute::child::{self, ORDERS, Orders};
+use crate::flags::{Flags, MODE_AGENT, MODE_CHECKIN, USAGE};
+use crate::{VERSION, agent, oneshot, socket};
+
+const PROGRAM: &str = "mig-agent";
+/// Exit code for a command line that makes no sense.
+const MISUSED: u8 = 2;
+
+/// Runs the program with `args`, its own name not among them.
+pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let flags = match Flags::parse(args) {
+        Ok(flags) => flags,
+        Err(error) => {
+            let _ = write!(io::stderr(), "{PROGRAM}: {error}\n{USAGE}");
+            return ExitCode::from(MISUSED);
+        }
+    };
+    if flags.help {
+        return print(USAGE);
+    }
+    if flags.version {
+        return print(&format!("{VERSION}\n"));
+    }
+    if let Some(module) = &flags.persistent {
+        return refuse_persistent(module);
+    }
+    if flags.mode == MODE_CHECKIN {
+        return failed(&anyhow!("check-in mode is not available in this version"));
+    }
+    let one_module = flags.mode != MODE_AGENT && flags.query.is_none() && flags.action.is_none();
+    if one_module && let Some(orders) = std::env::var_os(ORDERS) {
+        return run_ordered(&flags, &orders);
+    }
+    let config = match load(&flags) {
+        Ok(config) => config,
+        Err(error) => return failed(&error),
+    };
+    if one_module {
+        return run_by_hand(&flags, &config);
+    }
+    if flags.settings {
+        return print(&config.describe());
+    }
+    if flags.query.is_some() || flags.action.is_some() {
+        return mig_runtime::run(PROGRAM, |_| async move {
+            let text = talk(&flags, &config).await?;
+            io::stdout().write_all(text.as_bytes()).context("cannot print")
+        });
+    }
+    if flags.upgrading {
+        return failed(&anyhow!("installing a service is not available in this version"));
+    }
+    if config.checkin {
+        return failed(&anyhow!("check-in mode (agent.checkin) is not available in this version"));
+    }
+    daemon(config, flags.debug)
+}
+
+fn daemon(mut config: AgentConfig, debug: bool) -> ExitCode {
+    if debug {
+        "stdout".clone_into(&mut config.logging.mode);
+        "debug".clone_into(&mut config.logging.level);
+    }
+    mig_runtime::run(PROGRAM, |shutdown| async move {
+        let _logging = mig_runtime::logging::init(PROGRAM, &config.logging)?;
+        agent::serve(config, shutdown).await
+    })
+}
+
+async fn talk(flags: &Flags, config: &AgentConfig) -> anyhow::Result<String> {
+    if let Some(request) = &flags.query {
+        let address = config.socket.as_deref().context("the stat socket is off (agent.socket)")?;
+        return socket::query(address, request)
+            .await
+            .with_context(|| format!("cannot ask the agent at {address}"));
+    }
+    let file = flags.action.as_deref().unwrap_or(Path::new(""));
+    oneshot::run(config, file, flags.print).await
+}
+
+fn load(flags: &Flags) -> anyhow::Result<AgentConfig> {
+    let (config, source) = AgentConfig::load(flags.config.as_deref())?;
+    let mut stderr = io::stderr();
+    // Nobody reads it: no reason to stop.
+    let _ = match source {
+        Some(path) => writeln!(stderr, "[info] Using external conf from \"{}\"", path.display()),
+        None => writeln!(
+            stderr,
+            "[warn] Could not load a local conf from {DEFAULT_FILE:?}, err: no such file\n\
+             [info] Using builtin conf."
+        ),
+    };
+    Ok(config)
+}
+
+/// A module process of the daemon.
+fn run_ordered(flags: &Flags, orders: &OsString) -> ExitCode {
+    let orders: Option<Orders> = orders.to_str().and_then(|text| serde_json::from_str(text).ok());
+    match orders {
+        Some(orders) => run_module(&flags.mode, Some(&orders), ServeOptions::default()),
+        None => failed(&anyhow!("{ORDERS} is not understood")),
+    }
+}
+
+/// A module run by a person.
+fn run_by_hand(flags: &Flags, config: &AgentConfig) -> ExitCode {
+    if flags.print && mig_modules::registry().get(&flags.mode).is_none() {
+        return print(&format!("[error] no printer available for module '{}'\n", flags.mode));
+    }
+    let options = ServeOptions {
+        privacy: config.extraprivacymode,
+        deadline: Some(config.budgets.time),
+        threads: config.budgets.threads,
+        print: flags.print,
+    };
+    run_module(&flags.mode, None, options)
+}
+
+fn run_module(module: &str, orders: Option<&Orders>, options: ServeOptions) -> ExitCode {
+    let registry = mig_modules::registry();
+    let served =
+        child::run(&registry, module, orders, options, io::stdin().lock(), io::stdout().lock());
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&anyhow::Error::new(error).context("cannot write the result")),
+    }
+}
+
+/// What the host of persistent modules expects to hear from one that is none.
+fn refuse_persistent(module: &str) -> ExitCode {
+    let text = format!("module {module} is not a persistent module");
+    let message = json!({ "class": "log", "parameters": { "message": text } });
+    match wire::to_string(&message) {
+        Ok(line) => print(&format!("{line}\n")),
+        Err(error) => failed(&error.into()),
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{PROGRAM}: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,6 @@
+//! The real program over a real relay.
+
+mod commands;
+mod endurance;
+#[cfg(test)]
+mod stage;
