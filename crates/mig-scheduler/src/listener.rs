@@ -53,21 +53,32 @@ pub(crate) async fn listen(
     intake: &Intake,
     shutdown: &Shutdown,
 ) -> Result<(), SchedulerError> {
-    scheduler.relay().declare().await.map_err(SchedulerError::relay("declare the queues"))?;
-    let reading = SchedulerError::relay("read a queue");
-    let consumer = scheduler.relay().consume(intake.source.clone(), intake.prefetch).await;
-    let mut consumer = consumer.map_err(&reading)?;
+    let opened = tokio::select! {
+        biased;
+        () = shutdown.requested() => return Ok(()),
+        opened = open(scheduler, intake) => opened,
+    };
+    let mut consumer = opened?;
     tracing::info!("{} initialized", intake.name);
     loop {
         let batch = tokio::select! {
             biased;
             () = shutdown.requested() => return Ok(()),
-            batch = consumer.next_batch(intake.batch, intake.linger) => batch.map_err(&reading)?,
+            batch = consumer.next_batch(intake.batch, intake.linger) => {
+                batch.map_err(SchedulerError::relay("read a queue"))?
+            }
         };
         if !finish(scheduler, intake, consumer.as_mut(), &batch, shutdown).await {
             return Ok(());
         }
     }
+}
+
+/// Makes sure that the queue exists and starts reading it.
+async fn open(scheduler: &Scheduler, intake: &Intake) -> Result<Box<dyn Consumer>, SchedulerError> {
+    scheduler.relay().declare().await.map_err(SchedulerError::relay("declare the queues"))?;
+    let consumer = scheduler.relay().consume(intake.source.clone(), intake.prefetch).await;
+    consumer.map_err(SchedulerError::relay("read a queue"))
 }
 
 /// Takes a batch, waiting out an absent store. `false` when the stop was

@@ -247,6 +247,12 @@ impl Pass {
         }
     }
 
+    /// Whether a stop need not wait for its end: it only talks to the relay,
+    /// which may be away.
+    const fn may_be_cut(self) -> bool {
+        matches!(self, Self::Cleanup | Self::Heartbeat)
+    }
+
     /// Waits for the event that announces work; for ever when there is none.
     async fn woken(self, wake: &Wake) {
         match self {
@@ -270,7 +276,12 @@ async fn repeat(
     let mut backoff = Backoff::new(MAX_WAIT);
     while !shutdown.is_requested() {
         let span = tracing::info_span!("pass", op.id = scheduler.ids.next(scheduler.now()));
-        let wait = match pass.run(&scheduler).instrument(span).await {
+        let outcome = tokio::select! {
+            biased;
+            () = shutdown.requested(), if pass.may_be_cut() => break,
+            outcome = pass.run(&scheduler).instrument(span) => outcome,
+        };
+        let wait = match outcome {
             Ok(()) => {
                 backoff.reset();
                 pass.period(&scheduler.settings)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Parser;
 use mig_relay::{Relay, RelayError};
 use mig_runtime::clock::SystemClock;
@@ -22,7 +22,7 @@ use crate::scheduler::Scheduler;
 /// Exit status when the scheduler cannot start.
 const CANNOT_START: u8 = 9;
 /// How long the start waits for the relay before it goes on without.
-const RELAY_PATIENCE: Duration = Duration::from_secs(10);
+const RELAY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Moves actions from the database to agents and results back.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -109,11 +109,8 @@ async fn initialize(args: &Args) -> anyhow::Result<Started> {
     let store = match open_postgres(&postgres).await {
         Ok(store) => store,
         Err(error @ StoreError::Schema { .. }) => {
-            let hint = format!(
-                "bring it up to date with: mig-scheduler -migrate -c {}",
-                args.config.display()
-            );
-            return Err(anyhow::Error::new(error).context(hint));
+            let file = args.config.display();
+            bail!("{error}; bring it up to date with: mig-scheduler -migrate -c {file}");
         }
         Err(error) => return Err(anyhow::Error::new(error).context("cannot open the database")),
     };

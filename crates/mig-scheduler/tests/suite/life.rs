@@ -465,3 +465,17 @@ async fn a_stop_during_an_outage_acknowledges_nothing() {
     platform.take_results(&platform.scheduler()).await;
     assert_eq!(platform.counters(id).await.success, 1);
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_relay_that_is_away() {
+    let platform = Platform::start().await;
+    platform.relay.hangs.store(true, Ordering::SeqCst);
+    let (trigger, shutdown) = Shutdown::new();
+    let serving = tokio::spawn(platform.scheduler().serve(shutdown));
+    wait_for(async || platform.relay.calls() >= 3).await;
+    trigger.request();
+    // Tasks that hang would be cut off after fifteen seconds.
+    let begun = Instant::now();
+    serving.await.unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}

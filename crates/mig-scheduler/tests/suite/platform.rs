@@ -2,7 +2,7 @@
 //! one investigator with a key, and agents that are a task each.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,17 +30,36 @@ pub(crate) fn start_time() -> Timestamp {
 pub(crate) struct TestRelay {
     inner: LocalRelay,
     pub(crate) away: AtomicBool,
+    /// Never answers, as while a connection is being made.
+    pub(crate) hangs: AtomicBool,
+    calls: AtomicU32,
     events: Mutex<Vec<(String, Bytes)>>,
     pub(crate) ttls: Mutex<Vec<Duration>>,
+}
+
+impl TestRelay {
+    /// Calls of schedulers so far.
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    async fn gate(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 #[async_trait]
 impl Relay for TestRelay {
     async fn declare(&self) -> Result<(), RelayError> {
+        self.gate().await;
         self.inner.declare().await
     }
 
     async fn publish(&self, messages: Vec<Message>) -> Vec<Result<(), RelayError>> {
+        self.gate().await;
         if self.away.load(Ordering::SeqCst) {
             let away =
                 |_| Err(RelayError::Unavailable { endpoint: "test".to_owned(), source: None });
@@ -99,6 +118,8 @@ impl Platform {
             relay: Arc::new(TestRelay {
                 inner,
                 away: AtomicBool::new(false),
+                hangs: AtomicBool::new(false),
+                calls: AtomicU32::new(0),
                 events: Mutex::default(),
                 ttls: Mutex::default(),
             }),
