@@ -17,7 +17,7 @@ use mig_types::{
     Acl, AclEntry, Action, Agent, Command, CommandStatus, IdGenerator, ModuleResult, Operation,
     QueueLoc, Timestamp, wire,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// An answer arrives within this time, on a busy machine too.
 const ANSWER: Duration = Duration::from_secs(40);
@@ -236,11 +236,7 @@ pub fn sign(action: &mut Action, key: &SecretKey, now: Timestamp) -> anyhow::Res
 /// Whether any module ran: only a run sets `success` or finds anything.
 pub fn executed(answer: &Command) -> bool {
     answer.status == CommandStatus::Success
-        || answer
-            .results
-            .iter()
-            .flatten()
-            .any(|result| result.success || result.foundanything || result.elements != Value::Null)
+        || answer.results.iter().flatten().any(|result| result.success || result.foundanything)
 }
 
 /// All reasons in an answer.

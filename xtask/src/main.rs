@@ -19,7 +19,8 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "usage: cargo xtask <task>
 
-  test [-p crate]… [filter]…  run the tests with private servers
+  test [-p crate]… [--suite test]… [filter]…
+                              run the tests with private servers
   check                       format, clippy, dependency directions, documentation
   deps                        dependency directions alone
   build <program>             release binary below bin/, OS=… ARCH=… BUILDENV=…";

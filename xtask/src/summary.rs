@@ -1,7 +1,10 @@
 //! Counts from what cargo prints.
 
+/// How the lines with a suite's figures begin.
+const FIGURES: [&str; 4] = ["attack over ", "attack with ", "chaos on ", "skipped: "];
+
 /// Totals over all test programs.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
@@ -9,6 +12,8 @@ pub(crate) struct Summary {
     programs: u64,
     /// Test programs that gave their counts.
     reported: u64,
+    /// Lines with the figures of a suite, to be repeated at the end.
+    pub(crate) figures: Vec<String>,
 }
 
 impl Summary {
@@ -19,13 +24,15 @@ impl Summary {
             self.reported += 1;
             self.passed += count(rest, "passed");
             self.failed += count(rest, "failed");
+        } else if FIGURES.iter().any(|suite| line.starts_with(suite)) {
+            self.figures.push(line.trim_end().to_owned());
         } else if line.starts_with("Running ") || line.starts_with("Doc-tests ") {
             self.programs += 1;
         }
     }
 
     /// Programs that died before they could count: each is a failure.
-    pub(crate) const fn silent(&self) -> u64 {
+    pub(crate) fn silent(&self) -> u64 {
         self.programs.saturating_sub(self.reported)
     }
 }
@@ -60,11 +67,13 @@ mod tests {
             "     Running tests/y.rs (target/debug/deps/y-2)",
             "test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
             "     Running tests/dies.rs (target/debug/deps/dies-3)",
+            "attack over built-in: 58 cases tried, 0 unauthorised executions",
             "   Doc-tests x",
             "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
         ] {
             summary.read_line(line);
         }
         assert_eq!((summary.passed, summary.failed, summary.silent()), (13, 2, 1));
+        assert_eq!(summary.figures.len(), 1);
     }
 }

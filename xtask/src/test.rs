@@ -29,6 +29,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         rabbitmq.plain_port(),
     );
 
+    // The end-to-end suites start the programs people run. Everything at once,
+    // so that the tests below find each dependency built as they need it.
+    let built = cargo().args(["build", "--workspace", "--all-targets"]).status()?;
+    if !built.success() {
+        bail!("the workspace does not build");
+    }
+
     let mut command = cargo();
     command.args(["test", "--no-fail-fast"]);
     selection.apply(&mut command);
@@ -51,6 +58,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         println!("no test matched, which counts as one failure");
         failed = 1;
     }
+    for line in &summary.figures {
+        println!("{line}");
+    }
     println!("{} passed, {failed} failed", summary.passed);
     Ok(if status.success() && failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -59,6 +69,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Selection {
     crates: Vec<String>,
+    /// Integration tests by name; their figures are shown.
+    suites: Vec<String>,
     filters: Vec<String>,
 }
 
@@ -71,6 +83,10 @@ impl Selection {
                 "-p" | "--package" => {
                     let name = rest.next().context("-p needs the name of a crate")?;
                     selection.crates.push(name.clone());
+                }
+                "--suite" => {
+                    let name = rest.next().context("--suite needs the name of a test")?;
+                    selection.suites.push(name.clone());
                 }
                 option if option.starts_with('-') => bail!("unknown option {option}"),
                 _ => selection.filters.push(argument.clone()),
@@ -86,8 +102,14 @@ impl Selection {
         for name in &self.crates {
             command.args(["--package", name]);
         }
-        if !self.filters.is_empty() {
+        for name in &self.suites {
+            command.args(["--test", name]);
+        }
+        if !self.filters.is_empty() || !self.suites.is_empty() {
             command.arg("--").args(&self.filters);
+        }
+        if !self.suites.is_empty() {
+            command.arg("--nocapture");
         }
     }
 }
@@ -208,6 +230,11 @@ mod tests {
         selection.apply(&mut command);
         let arguments: Vec<_> = command.get_args().collect();
         assert_eq!(arguments, ["--package", "mig-store", "--", "conformance", "x"]);
+        let mut command = super::command("true");
+        parse(&["--suite", "attack", "attack"]).unwrap().apply(&mut command);
+        let arguments: Vec<_> = command.get_args().collect();
+        let wanted = ["--workspace", "--test", "attack", "--", "attack", "--nocapture"];
+        assert_eq!(arguments, wanted);
     }
 
     #[test]

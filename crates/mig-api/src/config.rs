@@ -181,6 +181,13 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_loads() {
+        let text = include_str!("../../../conf/api.cfg.inc");
+        let config: ApiConfig = mig_runtime::config::parse_strict(text, "api.cfg.inc").unwrap();
+        config.validate().unwrap();
+    }
+
+    #[test]
     fn defaults_are_valid_and_authenticate() {
         assert!(ApiConfig::default().validate().unwrap().authenticate);
     }

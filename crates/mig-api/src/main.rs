@@ -34,7 +34,11 @@ fn main() -> ExitCode {
     mig_runtime::run("mig-api", async move |shutdown| {
         let mut config: ApiConfig = mig_runtime::config::load_strict(&args.config)?;
         if args.debug {
-            config.logging = LogConfig::debug();
+            config.logging = LogConfig {
+                mode: "stdout".to_owned(),
+                level: "debug".to_owned(),
+                ..LogConfig::default()
+            };
         }
         config.validate()?;
         if let Some([name, key]) = args.add_investigator.as_deref() {

@@ -428,9 +428,9 @@ async fn following_streams_each_result_and_ends_with_the_action() {
         // One more result for every line read: each must arrive while the
         // stream is open.
         if finished < commands.len() {
-            let agents =
-                bench.store.agents_by_target(&"name like '%'".parse().unwrap(), bench.now());
-            let queueloc = agents.await.unwrap()[finished].queueloc.parse().unwrap();
+            let everybody = "name like '%'".parse().unwrap();
+            let agents = bench.store.agents_by_target(&everybody, bench.now()).await.unwrap();
+            let queueloc = agents[finished].queueloc.parse().unwrap();
             let result = Finished {
                 id: commands[finished].id,
                 queueloc,

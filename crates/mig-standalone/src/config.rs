@@ -153,6 +153,13 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_loads() {
+        let text = include_str!("../../../conf/standalone.cfg.inc");
+        let config: StandaloneConfig = mig_runtime::config::parse_strict(text, "sample").unwrap();
+        config.validate().unwrap();
+    }
+
+    #[test]
     fn defaults_are_valid() {
         StandaloneConfig::default().validate().unwrap();
     }

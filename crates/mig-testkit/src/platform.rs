@@ -38,6 +38,8 @@ pub struct TestPlatform {
     pub investigators: Vec<TestInvestigator>,
     api: SocketAddr,
     relay_port: u16,
+    /// Server processes started so far, for the names of their logs.
+    started: usize,
     directory: TempDir,
 }
 
@@ -90,6 +92,7 @@ impl TestPlatform {
             investigators,
             api,
             relay_port,
+            started: 0,
             directory,
         };
         platform.write_configuration()?;
@@ -210,13 +213,19 @@ impl TestPlatform {
         for (program, config) in programs {
             self.start_server(program, config)?;
         }
+        self.wait_api()
+    }
+
+    /// Waits until the API, the server started last, listens.
+    pub fn wait_api(&mut self) -> anyhow::Result<()> {
         let api = self.api;
         self.servers.last_mut().context("no server")?.wait_listening(api)
     }
 
     /// Starts one more server process, such as a second scheduler.
     pub fn start_server(&mut self, program: &str, config: &str) -> anyhow::Result<()> {
-        let number = self.servers.len();
+        let number = self.started;
+        self.started += 1;
         let process = Managed::start(
             &format!("{program}-{number}"),
             &binary(program)?,

@@ -65,6 +65,11 @@ impl Managed {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
+    /// Whether it was started from that program.
+    pub fn is(&self, program: &str) -> bool {
+        self.name.starts_with(program)
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

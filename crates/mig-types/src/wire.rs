@@ -270,6 +270,10 @@ impl<'de> Deserializer<'de> for GoValue {
         let map = match self.0 {
             Value::Object(map) => map,
             Value::Null => Map::new(),
+            // Serde would fill a structure from a list by position; Go refuses.
+            Value::Array(_) => {
+                return Err(Self::Error::custom("expected an object, found a list"));
+            }
             other => return other.deserialize_any(visitor),
         };
         let entries =
@@ -404,6 +408,13 @@ mod tests {
     fn null_leaves_the_default() {
         let read: Outer = from_slice(br#"{"name":null,"list":null,"inner":null}"#).unwrap();
         assert_eq!(read, Outer::default());
+    }
+
+    #[test]
+    fn a_list_is_no_structure() {
+        for text in ["[]", r#"["x"]"#, r#"{"inner":[1]}"#, r#"{"list":[[1]]}"#, "7", r#""x""#] {
+            assert!(from_slice::<Outer>(text.as_bytes()).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mig_e2e::attacker::{Attacker, executed, sign};
+use mig_e2e::attacker::{Attacker, reasons, sign};
 use mig_testkit::TestInvestigator;
 use mig_types::{Command, CommandStatus, Operation, Timestamp, wire};
 use serde_json::{Value, json};
@@ -175,7 +175,7 @@ fn weights() -> Vec<Case> {
             sign(&mut action, &a.alice.key, a.now())?;
             Ok(a.command(action))
         }),
-        case("the same signature twice", "twice", |a, _| {
+        case("the same signature twice", "more than once", |a, _| {
             let mut action = a.question();
             action.operations = Some(vec![ports()]);
             sign(&mut action, &a.alice.key, a.now())?;
@@ -183,7 +183,7 @@ fn weights() -> Vec<Case> {
             action.pgpsignatures.extend(again);
             Ok(a.command(action))
         }),
-        case("two signatures by one key", "twice", |a, _| {
+        case("two signatures by one key", "more than once", |a, _| {
             let mut action = a.question();
             action.operations = Some(vec![ports()]);
             sign(&mut action, &a.alice.key, a.now())?;
@@ -208,7 +208,7 @@ fn addressing() -> Vec<Case> {
             retarget(a, "environment->>'os'='plan9' and status='online'")
         }),
         case("a target that is no condition", "target", |a, _| retarget(a, "1; drop table agents")),
-        case("a command for another agent", "queueloc", |a, _| {
+        case("a command for another agent", "another agent", |a, _| {
             let mut command = a.command(a.signed()?);
             command.agent.queueloc = "linux.somebody.else".to_owned();
             Ok(command)
@@ -297,7 +297,8 @@ pub(crate) async fn floods(attacker: &mut Attacker, score: &mut Score) -> anyhow
     duplicates(attacker, score).await
 }
 
-/// Signed, but meant to fill memory: parameters that inflate a thousandfold.
+/// Signed, but not what it says: parameters that do not inflate. The module
+/// says so; the agent is unharmed.
 async fn bomb(attacker: &mut Attacker, score: &mut Score) -> anyhow::Result<()> {
     let mut action = attacker.question();
     for operation in action.operations.iter_mut().flatten() {
@@ -307,8 +308,9 @@ async fn bomb(attacker: &mut Attacker, score: &mut Score) -> anyhow::Result<()> 
     }
     sign(&mut action, &attacker.alice.key, attacker.now())?;
     let answer = attacker.ask(&attacker.command(action)).await?;
-    let reasons = mig_e2e::attacker::reasons(&answer);
-    score.note("parameters that do not inflate", executed(&answer), &reasons, "");
+    let found = answer.results.iter().flatten().any(|result| result.success);
+    let harmed = !attacker.agent.process.is_running();
+    score.note("parameters that do not inflate", found || harmed, &reasons(&answer), "");
     Ok(())
 }
 

@@ -44,8 +44,7 @@ impl Score {
             executions.len(),
             silent.len()
         );
-        assert!(executions.is_empty(), "executed: {executions:#?}");
-        assert!(silent.is_empty(), "{silent:#?}");
+        assert!(executions.is_empty() && silent.is_empty(), "{executions:#?} {silent:#?}");
         assert!(tried >= 25, "only {tried} cases");
     }
 }
@@ -70,12 +69,12 @@ async fn suite(relay: AttackersRelay, name: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_the_built_in_relay_nothing_unsigned_runs() {
+async fn attack_over_the_built_in_relay_runs_nothing() {
     suite(AttackersRelay::built_in().await.unwrap(), "built-in").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_rabbitmq_nothing_unsigned_runs() {
+async fn attack_over_rabbitmq_runs_nothing() {
     let variable = |name: &str| std::env::var(name).ok();
     let (Some(address), Some(agents), Some(ca), Some(certificate), Some(key)) = (
         variable("MIG_TEST_AMQP_URL"),
@@ -105,7 +104,7 @@ async fn over_rabbitmq_nothing_unsigned_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_the_database_knows_can_be_refused() {
+async fn attack_on_an_agent_that_refuses_what_it_cannot_verify() {
     let scratch = tempfile::tempdir().unwrap();
     let relay = AttackersRelay::built_in().await.unwrap();
     let settings = ["unverifiabletargets = deny"];
@@ -117,7 +116,7 @@ async fn what_only_the_database_knows_can_be_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_thousand_mutations_are_covered_below_and_a_sample_here() {
+async fn attack_with_mutations_runs_the_signed_action_at_most() {
     // The exhaustive run is a property of the verification itself; this sample
     // shows that the agent process is the same code.
     let scratch = tempfile::tempdir().unwrap();

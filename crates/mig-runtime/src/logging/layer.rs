@@ -43,7 +43,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        metadata.target().starts_with("mig") || *metadata.level() <= FOREIGN
+        let target = metadata.target();
+        // It warns of returned messages with their bodies, which are commands
+        // and results.
+        let limit = if target.starts_with("lapin") { Level::ERROR } else { FOREIGN };
+        target.starts_with("mig") || *metadata.level() <= limit
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -174,6 +178,7 @@ mod tests {
         let lines = logged(Severity::Debug, || {
             tracing::info!(target: "lapin::frames", "password=hunter2");
             tracing::debug!(target: "sqlx::query", "select 1");
+            tracing::warn!(target: "lapin::returned", "returned: the body");
             tracing::warn!(target: "rustls", "odd");
             tracing::debug!(target: "mig_store::db", "ours");
         });
