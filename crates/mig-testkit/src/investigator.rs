@@ -8,7 +8,7 @@ use mig_runtime::clock::{Clock as _, SystemClock};
 use mig_sign::sign::SecretKey;
 use mig_types::{AclInvestigator, Fingerprint};
 
-/// A person with an Ed25519 key and a home directory with a `.migrc`.
+/// A person with a key of no passphrase and a home directory with a `.migrc`.
 pub struct TestInvestigator {
     pub name: String,
     pub key: SecretKey,
@@ -20,10 +20,22 @@ impl TestInvestigator {
     pub fn create(name: &str, directory: &Path) -> anyhow::Result<Self> {
         let now = SystemClock.now() - std::time::Duration::from_hours(1);
         let key = SecretKey::generate_ed25519(&format!("{name} <{name}@example.net>"), now)?;
+        Self::from_parts(name, directory, &key.public_armored()?, &key.to_armored()?)
+    }
+
+    /// Takes both halves, armored, as another program made them. The public
+    /// one goes to agents as it is, whatever it says about the key.
+    pub fn from_parts(
+        name: &str,
+        directory: &Path,
+        public: &str,
+        secret: &str,
+    ) -> anyhow::Result<Self> {
+        let key = SecretKey::from_armored(secret)?;
         let home = directory.join(format!("home-{name}"));
         fs::create_dir_all(&home)?;
-        fs::write(home.join("secret.asc"), key.to_armored()?)?;
-        fs::write(home.join("public.asc"), key.public_armored()?)?;
+        fs::write(home.join("secret.asc"), secret)?;
+        fs::write(home.join("public.asc"), public)?;
         Ok(Self { name: name.to_owned(), key, home })
     }
 
