@@ -67,9 +67,13 @@ impl Bench {
 
     /// Launches a question that takes each agent a while.
     fn launch(&self) -> anyhow::Result<ActionId> {
+        // The fault before may have silenced agents for a while.
+        self.platform.wait_agents(AGENTS)?;
         let args = [
             "file",
             "--no-follow",
+            "-t",
+            "name like \'agent%\'",
             "-e",
             "100s",
             "-path",
