@@ -1,6 +1,7 @@
 //! The demonstration people run first: it shows what it promises, and however
 //! it ends it leaves nothing that runs and nothing outside its folder.
 #![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests end a test as its body does")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -12,42 +12,108 @@ use mig_types::{Acl, AclEntry, AclInvestigator, Fingerprint, wire};
 /// Says that a folder is ours to empty.
 const MARKER: &str = ".mig-demo";
 
-/// Opens the folder, ends what an interrupted run left in it, and empties it.
-pub(crate) fn prepare(path: &Path) -> anyhow::Result<PathBuf> {
-    let path = std::path::absolute(path)?;
-    let shown = path.display();
-    if path.exists() {
-        let empty = fs::read_dir(&path)
-            .with_context(|| format!("{shown} cannot be read; choose another folder with --dir"))?
-            .next()
-            .is_none();
-        if !empty && !path.join(MARKER).exists() {
+/// Room a run needs, with some to spare: with too little, programs wait for
+/// each other instead of failing.
+const ROOM_BYTES: usize = 4 * 1024 * 1024;
+
+/// With less room than this, a failure is put down to the disk.
+const SCARCE_BYTES: usize = 1024 * 1024;
+
+/// The folder of a demonstration that runs.
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
+    /// Locked until the demonstration ends, however it ends.
+    _held: fs::File,
+}
+
+impl Folder {
+    /// Opens the folder, ends what an interrupted run left in it, and empties
+    /// it.
+    pub(crate) fn prepare(path: &Path) -> anyhow::Result<Self> {
+        let path = std::path::absolute(path)?;
+        let shown = path.display().to_string();
+        let (path, entries) = open(&path)
+            .with_context(|| format!("cannot use {shown}; choose another folder with --dir"))?;
+        let marker = path.join(MARKER);
+        if !entries.is_empty() && !entries.contains(&marker) {
             bail!(
                 "{shown} holds files that are not the demonstration's; \
                  choose another folder with --dir"
             );
         }
+        let held =
+            private().truncate(false).open(&marker).with_context(|| cannot_write(&marker))?;
+        // A file system that knows no locks must not prevent the demonstration.
+        if let Err(fs::TryLockError::WouldBlock) = held.try_lock() {
+            bail!("a demonstration runs in {shown}; end it or choose another folder with --dir");
+        }
         crate::processes::end_leftovers(&path)?;
-        fs::remove_dir_all(&path).with_context(|| format!("emptying {shown}"))?;
+        // The marker stays: a run killed here leaves a folder that is ours.
+        for entry in entries.iter().filter(|entry| **entry != marker) {
+            let removed = if entry.is_dir() && !entry.is_symlink() {
+                fs::remove_dir_all(entry)
+            } else {
+                fs::remove_file(entry)
+            };
+            removed.with_context(|| format!("cannot remove {}", entry.display()))?;
+        }
+        write(&marker, "Made by the demonstration; the folder is safe to delete.\n")?;
+        let folder = Self { path, _held: held };
+        folder.try_room(ROOM_BYTES)?;
+        Ok(folder)
     }
-    fs::create_dir_all(&path)
-        .with_context(|| format!("cannot create {shown}; choose another folder with --dir"))?;
-    write(&path.join(MARKER), "Made by the demonstration; safe to delete.\n")?;
-    Ok(path)
+
+    /// Adds what is behind `error` when the disk has no room: programs that
+    /// cannot write fail in many ways.
+    pub(crate) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match self.try_room(SCARCE_BYTES) {
+            Ok(()) => error,
+            Err(full) => error.context(full.to_string()),
+        }
+    }
+
+    fn try_room(&self, bytes: usize) -> anyhow::Result<()> {
+        let probe = self.path.join("room");
+        let tried = write(&probe, &" ".repeat(bytes));
+        // It may never have come to be.
+        let _ = fs::remove_file(&probe);
+        tried
+    }
 }
 
-/// Writes a file and says what to do when the disk does not take it.
-pub(crate) fn write(path: &Path, content: &str) -> anyhow::Result<()> {
+/// Makes the folder when it is missing; its true path and what is in it.
+fn open(path: &Path) -> std::io::Result<(PathBuf, Vec<PathBuf>)> {
+    fs::create_dir_all(path)?;
+    // As the system shows it for the programs that run in it.
+    let path = path.canonicalize()?;
+    let entries = fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect::<Result<_, _>>();
+    entries.map(|entries| (path, entries))
+}
+
+/// Opens files that only the owner may read.
+fn private() -> fs::OpenOptions {
     let mut options = fs::File::options();
     options.create(true).truncate(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}; is the disk full or the folder read-only?", path.display())
+}
+
+/// Makes the log of a program.
+pub(crate) fn log(path: &Path) -> anyhow::Result<fs::File> {
+    private().open(path).with_context(|| cannot_write(path))
+}
+
+/// Writes a file and says what to do when the disk does not take it.
+pub(crate) fn write(path: &Path, content: &str) -> anyhow::Result<()> {
+    private()
         .open(path)
         .and_then(|mut file| file.write_all(content.as_bytes()).and_then(|()| file.sync_all()))
-        .with_context(|| {
-            format!("cannot write {}; is the disk full or the folder read-only?", path.display())
-        })
+        .with_context(|| cannot_write(path))
 }
 
 /// A throw-away investigator.

@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Port of the relay on loopback [default: a free one].
     #[arg(long, value_name = "PORT")]
     pub(crate) relay_port: Option<u16>,
+    /// Seconds to count down before the first question [default: as `mig`].
+    #[arg(long, value_name = "N")]
+    pub(crate) countdown: Option<u32>,
     /// Keep the server and the agents running until ctrl-c.
     #[arg(long)]
     pub(crate) keep: bool,

@@ -1,19 +1,25 @@
 //! The programs of the demonstration, and their end.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-/// Programs started by the demonstration are noted here, one `pid program` a
-/// line, so that the next run can end what a killed one left.
-const NOTES: &str = "processes";
+use crate::folder;
 
-/// How long a program may take to stop in an orderly way.
-const STOP: Duration = Duration::from_secs(8);
+/// What the demonstration starts, always with its folder as the directory to
+/// work in: that is how the next run knows what a killed one left.
+const PROGRAMS: [&str; 3] = ["mig", "mig-agent", "mig-standalone"];
+
+/// How long programs may take to stop in an orderly way.
+const STOP: Duration = Duration::from_secs(6);
+
+/// How long the system may take to end what was killed.
+const KILL: Duration = Duration::from_secs(5);
 
 /// A program of this build.
 pub(crate) fn binary(name: &str) -> anyhow::Result<PathBuf> {
@@ -25,6 +31,13 @@ pub(crate) fn binary(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// A program of this build, to be run in `folder` and to end with its owner.
+pub(crate) fn command(folder: &Path, program: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(binary(program)?);
+    command.current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
+    Ok(command)
+}
+
 /// A server or an agent running in the background.
 pub(crate) struct Background {
     name: String,
@@ -33,34 +46,23 @@ pub(crate) struct Background {
 }
 
 impl Background {
-    #[expect(clippy::disallowed_methods, reason = "the demonstration starts the programs it shows")]
     pub(crate) fn start(
         folder: &Path,
         name: &str,
         program: &str,
         args: &[&str],
     ) -> anyhow::Result<Self> {
-        let (log, program) = (folder.join(format!("{name}.log")), binary(program)?);
-        let output = File::create(&log).with_context(|| {
-            format!("cannot write {}; is the disk full or the folder read-only?", log.display())
-        })?;
-        let child = Command::new(&program)
+        let log = folder.join(format!("{name}.log"));
+        let output = folder::log(&log)?;
+        let child = command(folder, program)?
             .args(args)
-            .current_dir(folder)
-            .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             // Ctrl-c in the terminal is for the demonstration, which then
             // stops its programs in order.
             .process_group(0)
-            .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        if let Some(pid) = child.id() {
-            use std::io::Write as _;
-            let mut notes = File::options().create(true).append(true).open(folder.join(NOTES))?;
-            writeln!(notes, "{pid} {}", program.display())?;
-        }
+            .with_context(|| format!("cannot start {program}"))?;
         Ok(Self { name: name.to_owned(), child, log })
     }
 
@@ -79,49 +81,69 @@ impl Background {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(8)..].join("\n")
     }
+}
 
-    /// Asks it to stop, waits, and kills it when it does not.
-    pub(crate) async fn stop(mut self) {
-        if let Some(pid) = self.child.id() {
-            signal(pid, rustix::process::Signal::TERM);
+/// Asks the server, which is the first, and the agents to stop, waits, and
+/// kills those that do not.
+pub(crate) async fn stop(mut programs: Vec<Background>) {
+    // Agents first: the server takes what they still have to say.
+    let agents = programs.split_off(programs.len().min(1));
+    for mut group in [agents, programs] {
+        for pid in group.iter().filter_map(|program| program.child.id()) {
+            signal(i32::try_from(pid).ok().and_then(Pid::from_raw), Signal::TERM);
         }
-        if tokio::time::timeout(STOP, self.child.wait()).await.is_err() {
-            // Nothing more can be done when even this fails.
-            let _ = self.child.kill().await;
+        let deadline = tokio::time::Instant::now() + STOP;
+        for program in &mut group {
+            if tokio::time::timeout_at(deadline, program.child.wait()).await.is_err() {
+                // Nothing more can be done when even this fails.
+                let _ = program.child.kill().await;
+            }
         }
     }
 }
 
-fn signal(pid: u32, signal: rustix::process::Signal) {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+fn signal(pid: Option<Pid>, signal: Signal) {
     if let Some(pid) = pid {
         // Gone already is fine.
-        let _ = rustix::process::kill_process(pid, signal);
+        let _ = kill_process(pid, signal);
     }
 }
 
 /// Ends programs that an earlier, killed demonstration in this folder left
-/// running. A number that now belongs to another program is left alone.
+/// running.
 pub(crate) fn end_leftovers(folder: &Path) -> anyhow::Result<()> {
-    let Ok(notes) = fs::read_to_string(folder.join(NOTES)) else { return Ok(()) };
-    for (pid, program) in notes.lines().filter_map(|line| line.split_once(' ')) {
-        let Ok(pid) = pid.parse::<u32>() else { continue };
-        let running = || {
-            let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-            // A rebuilt program shows as deleted.
-            exe.to_string_lossy().trim_end_matches(" (deleted)") == program
-        };
-        if !running() {
-            continue;
+    for (how, limit) in [(Signal::TERM, STOP), (Signal::KILL, KILL)] {
+        for pid in leftovers(folder) {
+            signal(Some(pid), how);
         }
-        signal(pid, rustix::process::Signal::TERM);
-        let deadline = std::time::Instant::now() + STOP;
-        while running() && std::time::Instant::now() < deadline {
+        let deadline = Instant::now() + limit;
+        while !leftovers(folder).is_empty() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(20));
         }
-        if running() {
-            signal(pid, rustix::process::Signal::KILL);
-        }
+    }
+    if let Some(pid) = leftovers(folder).first() {
+        bail!("process {pid} of an earlier demonstration does not end; end it first");
     }
     Ok(())
+}
+
+/// Our programs that work in `folder`, by `/proc`; none where there is no such
+/// thing.
+fn leftovers(folder: &Path) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let ours = |entry: fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
+        let program = link(&entry.path().join("exe"))?;
+        let program = program.file_name()?.to_str()?;
+        let works_here = link(&entry.path().join("cwd"))?.starts_with(folder);
+        (PROGRAMS.contains(&program) && works_here).then_some(pid)
+    };
+    entries.flatten().filter_map(ours).collect()
+}
+
+/// Where a link of `/proc` points, also when that was removed: a program that
+/// was built again, a folder somebody deleted.
+fn link(path: &Path) -> Option<PathBuf> {
+    let target = fs::read_link(path).ok()?;
+    Some(PathBuf::from(target.to_str()?.trim_end_matches(" (deleted)")))
 }

@@ -7,15 +7,18 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use mig_runtime::Shutdown;
+use mig_runtime::{Exit, Shutdown};
 use tokio::process::Command;
 
 use crate::Args;
-use crate::folder::{self, Person};
-use crate::processes::{Background, binary};
+use crate::folder::{self, Folder, Person};
+use crate::processes::{self, Background, binary};
 
 /// Server and agents are up within this time, on a slow machine too.
 const START: Duration = Duration::from_secs(30);
+
+/// A question has its answers within this time after the countdown.
+const ANSWER: Duration = Duration::from_mins(1);
 
 /// Agents with the tag that says who runs them.
 const AGENTS: [(&str, &str); 3] = [("web1", "it"), ("db1", "it"), ("lab1", "lab")];
@@ -23,21 +26,40 @@ const AGENTS: [(&str, &str); 3] = [("web1", "it"), ("db1", "it"), ("lab1", "lab"
 /// `mig` exits with this when `--strict` and an agent did not succeed.
 const NOT_ALL_SUCCEEDED: i32 = 6;
 
+/// Exit code after ctrl-c: 128 plus the number of SIGINT.
+const INTERRUPTED: u8 = 130;
+
 pub(crate) async fn tell(args: &Args, shutdown: &Shutdown) -> anyhow::Result<()> {
-    let folder = folder::prepare(&args.dir)?;
+    let folder = Folder::prepare(&args.dir)?;
     let mut programs = Vec::new();
     let told = tokio::select! {
-        told = show(args, &folder, &mut programs, shutdown) => told,
-        () = shutdown.requested() => {
-            say("")?;
-            say("interrupted; stopping server and agents")
+        // Ctrl-c is how `--keep` ends, and then not an interruption.
+        biased;
+        told = show(args, &folder.path, &mut programs, shutdown) => Some(told),
+        interrupted = interrupted(shutdown) => interrupted.err().map(Err),
+    };
+    let told = match told {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) if !shutdown.is_requested() => Err(folder.explain(error)),
+        // Ctrl-c reaches `mig` too, which may end before we know.
+        _ => {
+            // The terminal may be gone.
+            let _ = say("\ninterrupted; stopping server and agents");
+            Err(Exit::silent(INTERRUPTED).into())
         }
     };
-    // Agents first: the server takes what they still have to say.
-    while let Some(program) = programs.pop() {
-        program.stop().await;
-    }
+    processes::stop(programs).await;
     told
+}
+
+/// Returns once the demonstration shall stop, be it that its terminal is gone.
+async fn interrupted(shutdown: &Shutdown) -> anyhow::Result<()> {
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+    tokio::select! {
+        () = shutdown.requested() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
 }
 
 fn say(text: &str) -> anyhow::Result<()> {
@@ -55,14 +77,15 @@ async fn show(
     programs: &mut Vec<Background>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let (api, relay) =
-        (address(args.api_port, "--api-port")?, address(args.relay_port, "--relay-port")?);
+    let (api, relay) = addresses(args)?;
     let url = format!("http://{api}/api/v1/");
 
     heading("A server, three agents, two investigators")?;
     let (ada, bob) = (Person::create("ada", folder, &url)?, Person::create("bob", folder, &url)?);
     let people = [&ada, &bob];
-    server(folder, api, relay, &people, programs).await?;
+    let config = server(folder, api, relay, &people).await?;
+    programs.push(Background::start(folder, "server", "mig-standalone", &["-c", &config])?);
+    wait_for_server(api, programs).await?;
     for (name, operator) in AGENTS {
         let password = std::fs::read_to_string(folder.join("data").join("agent.password"))?;
         let relay = format!("wss://agent:{password}@localhost:{}/", relay.port());
@@ -71,24 +94,17 @@ async fn show(
         let config = config.to_str().context("the folder's name is not UTF-8")?;
         programs.push(Background::start(folder, name, "mig-agent", &["-c", config, "-f"])?);
     }
-    let console = Console { folder, ada: &ada, bob: &bob };
+    let countdown = Duration::from_secs(args.countdown.unwrap_or_default().into());
+    let console = Console { folder, ada: &ada, bob: &bob, patience: ANSWER + countdown };
     console.wait_for_agents(programs).await?;
     say(&format!("server on {url}, agents web1, db1 and lab1 are connected over TLS"))?;
 
     let started = Instant::now();
     heading("One question to every agent: who has a root account in /etc/passwd?")?;
-    let found = [
-        "file",
-        "--fail-on",
-        "none",
-        "--strict",
-        "-path",
-        "/etc",
-        "-name",
-        "^passwd$",
-        "-content",
-        "^root",
-    ];
+    let countdown = args.countdown.map(|seconds| seconds.to_string());
+    let mut found = vec!["file", "--fail-on", "none", "--strict"];
+    found.extend(countdown.iter().flat_map(|seconds| ["--countdown", seconds]));
+    found.extend(["-path", "/etc", "-name", "^passwd$", "-content", "^root"]);
     console.ask(&ada, &found, 0).await?;
     let first = started.elapsed();
 
@@ -114,7 +130,7 @@ async fn show(
         "-path",
         "/etc",
         "-name",
-        "^hostname$",
+        "^group$",
     ];
     console.ask(&ada, &target, 0).await?;
 
@@ -158,24 +174,28 @@ async fn keep(console: &Console<'_>, shutdown: &Shutdown) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The address to serve on: the port asked for, or a free one.
-fn address(port: Option<u16>, flag: &str) -> anyhow::Result<SocketAddr> {
-    let asked = SocketAddr::from(([127, 0, 0, 1], port.unwrap_or(0)));
-    let listener = TcpListener::bind(asked).with_context(|| {
-        format!("port {} is not free; choose another with {flag}", asked.port())
-    })?;
-    Ok(listener.local_addr()?)
+/// Where to serve: the ports asked for, or free ones.
+fn addresses(args: &Args) -> anyhow::Result<(SocketAddr, SocketAddr)> {
+    // Both are held until both are known, so that they differ.
+    let api = hold(args.api_port, "--api-port")?;
+    let relay = hold(args.relay_port, "--relay-port")?;
+    Ok((api.local_addr()?, relay.local_addr()?))
 }
 
-/// Starts the server, with the investigators' keys enrolled.
-#[expect(clippy::disallowed_methods, reason = "the demonstration starts the programs it shows")]
+fn hold(port: Option<u16>, flag: &str) -> anyhow::Result<TcpListener> {
+    let asked = SocketAddr::from(([127, 0, 0, 1], port.unwrap_or(0)));
+    TcpListener::bind(asked)
+        .with_context(|| format!("port {} is not free; choose another with {flag}", asked.port()))
+}
+
+/// Configures the server and enrolls the investigators; returns the name of
+/// the configuration.
 async fn server(
     folder: &Path,
     api: SocketAddr,
     relay: SocketAddr,
     people: &[&Person],
-    programs: &mut Vec<Background>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<String> {
     let config = folder.join("standalone.cfg");
     let text = format!(
         "[data]\n    directory = \"{}\"\n[server]\n    ip = 127.0.0.1\n    port = {}\n\
@@ -188,25 +208,30 @@ async fn server(
     folder::write(&config, &text)?;
     let config = config.to_str().context("the folder's name is not UTF-8")?;
     for person in people {
-        let output = Command::new(binary("mig-standalone")?)
+        let output = processes::command(folder, "mig-standalone")?
             .args(["-c", config, "add-investigator", person.name])
             .arg(person.public_key())
             .output()
             .await?;
         if !output.status.success() {
-            bail!("enrolling {}: {}", person.name, String::from_utf8_lossy(&output.stderr));
+            let reason = String::from_utf8_lossy(&output.stderr);
+            bail!("enrolling {}: {}", person.name, reason.trim_end());
         }
     }
-    let mut server = Background::start(folder, "server", "mig-standalone", &["-c", config])?;
+    Ok(config.to_owned())
+}
+
+async fn wait_for_server(api: SocketAddr, programs: &mut [Background]) -> anyhow::Result<()> {
     let deadline = Instant::now() + START;
     while tokio::net::TcpStream::connect(api).await.is_err() {
-        server.check()?;
-        if Instant::now() > deadline {
-            bail!("the server does not answer on {api}:\n{}", server.last_words());
+        for program in programs.iter_mut() {
+            program.check()?;
+            if Instant::now() > deadline {
+                bail!("the server does not answer on {api}:\n{}", program.last_words());
+            }
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    programs.push(server);
     Ok(())
 }
 
@@ -215,22 +240,20 @@ struct Console<'a> {
     folder: &'a Path,
     ada: &'a Person,
     bob: &'a Person,
+    /// How long one `mig` may take.
+    patience: Duration,
 }
 
 impl Console<'_> {
-    #[expect(clippy::disallowed_methods, reason = "the demonstration starts the programs it shows")]
     fn mig(&self, person: &Person, args: &[&str]) -> anyhow::Result<Command> {
-        let mut command = Command::new(binary("mig")?);
+        let mut command = processes::command(self.folder, "mig")?;
         command
             .args(args)
             .env("HOME", &person.home)
             .env("MIG_SIGNING_KEY", person.secret_key())
             .env_remove("MIG_CONFIG")
             .env_remove("MIG_CONTEXT")
-            .env_remove("MIG_YES")
-            .current_dir(self.folder)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+            .env_remove("MIG_YES");
         Ok(command)
     }
 
@@ -240,7 +263,7 @@ impl Console<'_> {
         loop {
             let args = ["file", "-t", "status='online'", "--dry-run", "-path", "/etc"];
             let output = self.mig(self.bob, &args)?.output().await?;
-            if output.stdout.iter().filter(|byte| **byte == b'\n').count() == AGENTS.len() {
+            if String::from_utf8_lossy(&output.stdout).lines().count() == AGENTS.len() {
                 return Ok(());
             }
             for program in programs.iter_mut() {
@@ -258,15 +281,28 @@ impl Console<'_> {
     /// foreseen.
     async fn ask(&self, person: &Person, args: &[&str], wanted: i32) -> anyhow::Result<()> {
         say(&format!("{}$ mig {}", person.name, typed(args)))?;
-        let status = self.mig(person, args)?.status().await?;
+        let status = self.patiently(self.mig(person, args)?.status(), args).await?;
         ended(status, wanted, args)
+    }
+
+    /// What `run` gives; on a full disk servers may wait for ever.
+    async fn patiently<T>(
+        &self,
+        run: impl Future<Output = std::io::Result<T>>,
+        args: &[&str],
+    ) -> anyhow::Result<T> {
+        match tokio::time::timeout(self.patience, run).await {
+            Ok(ended) => Ok(ended?),
+            Err(_) => bail!("mig {} did not end within {:?}", typed(args), self.patience),
+        }
     }
 
     /// Signs without launching; returns the file's name.
     async fn sign(&self, person: &Person, args: &[&str]) -> anyhow::Result<String> {
         let file = "signed.json";
         say(&format!("{}$ mig {} > {file}", person.name, typed(args)))?;
-        let output = self.mig(person, args)?.stderr(Stdio::inherit()).output().await?;
+        let mut command = self.mig(person, args)?;
+        let output = self.patiently(command.stderr(Stdio::inherit()).output(), args).await?;
         ended(output.status, 0, args)?;
         let path: PathBuf = self.folder.join(file);
         folder::write(&path, &String::from_utf8_lossy(&output.stdout))?;
