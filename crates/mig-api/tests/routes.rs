@@ -1,5 +1,7 @@
 //! The API through its door: HTTP requests against the router on a real store.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -392,7 +394,7 @@ async fn dispatch(bench: &Bench, names: &[&str]) -> (ActionId, Vec<NewCommand>) 
     let (_, body) = bench.create(&bench.action()).await;
     let id: ActionId = first(&body)["id"].to_string().parse().unwrap();
     let owner = Owner("test".to_owned());
-    bench.store.claim_actions(&owner, Duration::from_secs(60), 10, bench.now()).await.unwrap();
+    bench.store.claim_actions(&owner, Duration::from_mins(1), 10, bench.now()).await.unwrap();
     let target = "status='online'".parse().unwrap();
     let agents = bench.store.agents_by_target(&target, bench.now()).await.unwrap();
     let commands: Vec<NewCommand> = agents

@@ -100,15 +100,13 @@ fn read(path: &str) -> Result<Action, Failure> {
 
 /// The target with macros expanded.
 fn target(globals: &Globals, macros: &Macros, output: &mut Output) -> Result<String, Failure> {
-    let target = match &globals.target {
-        Some(given) => macros.expand(given),
-        None => {
-            if globals.among.is_none() {
-                let text = "[notice] no target specified, defaulting to all online agents";
-                output.say(text);
-            }
-            DEFAULT_TARGET.to_owned()
+    let target = if let Some(given) = &globals.target {
+        macros.expand(given)
+    } else {
+        if globals.among.is_none() {
+            output.say("[notice] no target specified, defaulting to all online agents");
         }
+        DEFAULT_TARGET.to_owned()
     };
     let target = match globals.among {
         Some((id, found)) => among_results(id, found, &target),

@@ -17,11 +17,10 @@ pub(crate) fn bar(done: u64, total: u64, elapsed: Duration, over: bool, width: u
     let head = format!(" {done} / {total} ");
     let mut tail = format!(" {:6.2}%", percent(done, total));
     let seconds = elapsed.as_secs().max(1);
-    if done > 0 {
-        tail.push_str(&format!(" {}/s", done / seconds));
-        // While it runs, what is left at this pace; at the end, what it took.
-        let shown = if over { elapsed.as_secs() } else { seconds * (total - done) / done };
-        tail.push_str(&format!(" {shown}s"));
+    // While it runs, what is left at this pace; at the end, what it took.
+    if let Some(left) = (seconds * (total - done)).checked_div(done) {
+        let shown = if over { elapsed.as_secs() } else { left };
+        tail = format!("{tail} {}/s {shown}s", done / seconds);
     }
     let room = width.saturating_sub(head.len() + tail.len() + 2);
     if room < 3 {
@@ -54,7 +53,7 @@ pub(crate) fn counters(counters: &Counters) -> String {
         (counters.timeout, "timed out"),
     ] {
         if count > 0 {
-            text.push_str(&format!(", {count} {word}"));
+            text = format!("{text}, {count} {word}");
         }
     }
     text

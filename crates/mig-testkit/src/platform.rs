@@ -137,7 +137,7 @@ impl TestPlatform {
             }
             Backends::Servers(servers) => {
                 let postgres = postgres_section(&servers.postgres);
-                let (mq, spool) = (self.mq_section(&servers.rabbitmq)?, self.path("spool"));
+                let (mq, spool) = (Self::mq_section(&servers.rabbitmq)?, self.path("spool"));
                 let scheduler = format!(
                     "[agent]\ntimeout = 60s\nheartbeatfreq = 2s\n\
                      [collector]\nfreq = 1s\n[periodic]\nfreq = 5s\ndeleteafter = 1h\n\
@@ -155,7 +155,7 @@ impl TestPlatform {
         Ok(())
     }
 
-    fn mq_section(&self, rabbitmq: &RabbitMq) -> anyhow::Result<String> {
+    fn mq_section(rabbitmq: &RabbitMq) -> anyhow::Result<String> {
         let (user, password, host, port) = split_url(&rabbitmq.amqps_url(Account::Scheduler))?;
         Ok(format!(
             "[mq]\nhost = {host}\nport = {port}\nuser = {user}\npass = {password}\nvhost = mig\n\
@@ -308,7 +308,7 @@ impl TestPlatform {
     /// Waits until `mig` sees that many agents online.
     pub fn wait_agents(&self, count: usize) -> anyhow::Result<()> {
         let what = format!("{count} agents online");
-        let result = until(&what, Duration::from_secs(60), || {
+        let result = until(&what, Duration::from_mins(1), || {
             let args = ["file", "-t", "status='online'", "--dry-run", "-path", "/etc"];
             let outcome = self.mig("alice", &args).ok()?;
             (outcome.stdout.lines().count() == count).then_some(())

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::wait::until;
 
 /// A server is up or broken within this time, on a busy machine too.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A program of this workspace, built beside the running test.
 ///

@@ -1,6 +1,7 @@
 //! Who may run which module, and how many of them it takes.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,10 +39,11 @@ impl Acl {
         let mut merged = BTreeMap::new();
         let mut repeated = Vec::new();
         for (name, entry) in documents.into_iter().flat_map(|acl| acl.0) {
-            if merged.contains_key(&name) {
-                repeated.push(name);
-            } else {
-                merged.insert(name, entry);
+            match merged.entry(name) {
+                Entry::Occupied(first) => repeated.push(first.key().clone()),
+                Entry::Vacant(free) => {
+                    free.insert(entry);
+                }
             }
         }
         (Self(merged), repeated)

@@ -256,7 +256,11 @@ mod status_text {
     use super::ActionStatus;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[expect(clippy::ref_option, reason = "the signature serde asks for")]
+    #[expect(
+        clippy::ref_option,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature serde asks for"
+    )]
     pub(super) fn serialize<S: Serializer>(
         status: &Option<ActionStatus>,
         serializer: S,

@@ -154,7 +154,11 @@ mod status_text {
     use super::AgentStatus;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[expect(clippy::ref_option, reason = "the signature serde asks for")]
+    #[expect(
+        clippy::ref_option,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature serde asks for"
+    )]
     pub(super) fn serialize<S: Serializer>(
         status: &Option<AgentStatus>,
         serializer: S,

@@ -16,7 +16,10 @@ pub struct FingerprintError(String);
 
 impl Fingerprint {
     pub fn from_bytes(bytes: &[u8; 20]) -> Self {
-        Self(bytes.iter().map(|byte| format!("{byte:02X}")).collect())
+        const DIGITS: [char; 16] =
+            ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
+        Self(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect())
     }
 
     pub fn as_str(&self) -> &str {

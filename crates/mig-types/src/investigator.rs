@@ -61,7 +61,11 @@ mod status_text {
     use super::InvestigatorStatus;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[expect(clippy::ref_option, reason = "the signature serde asks for")]
+    #[expect(
+        clippy::ref_option,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature serde asks for"
+    )]
     pub(super) fn serialize<S: Serializer>(
         status: &Option<InvestigatorStatus>,
         serializer: S,

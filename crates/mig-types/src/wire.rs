@@ -125,7 +125,7 @@ pub fn lossy_bytewise(bytes: &[u8]) -> String {
 fn repair_surrogates(json: &[u8]) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
     let mut at = 0;
-    while let Some(offset) = json.get(at..).and_then(|rest| memchr_backslash(rest)) {
+    while let Some(offset) = json.get(at..).and_then(memchr_backslash) {
         let start = at + offset;
         let escape = json.get(start + 1).copied();
         if escape != Some(b'u') {
@@ -177,7 +177,6 @@ fn unit(json: &[u8], at: usize) -> Option<u16> {
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
     reason = "guarded by range and by fract()"
 )]
 pub fn integer_of(value: f64) -> Option<u64> {
@@ -231,7 +230,7 @@ impl GoValue {
     }
 }
 
-impl<'de> IntoDeserializer<'de, serde_json::Error> for GoValue {
+impl IntoDeserializer<'_, serde_json::Error> for GoValue {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {

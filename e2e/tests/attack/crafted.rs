@@ -97,7 +97,7 @@ fn fields() -> Vec<Case> {
         }),
         case("another target", "signature", |a, _| {
             let mut action = a.signed()?;
-            action.target = "name like '%'".to_owned();
+            "name like '%'".clone_into(&mut action.target);
             Ok(a.command(action))
         }),
         case("an earlier start", "signature", |a, _| {
@@ -120,7 +120,7 @@ fn fields() -> Vec<Case> {
         case("another module", "signature", |a, _| {
             let mut action = a.signed()?;
             for operation in action.operations.iter_mut().flatten() {
-                operation.module = "netstat".to_owned();
+                "netstat".clone_into(&mut operation.module);
             }
             Ok(a.command(action))
         }),
@@ -210,7 +210,7 @@ fn addressing() -> Vec<Case> {
         case("a target that is no condition", "target", |a, _| retarget(a, "1; drop table agents")),
         case("a command for another agent", "another agent", |a, _| {
             let mut command = a.command(a.signed()?);
-            command.agent.queueloc = "linux.somebody.else".to_owned();
+            "linux.somebody.else".clone_into(&mut command.agent.queueloc);
             Ok(command)
         }),
     ]
@@ -218,7 +218,7 @@ fn addressing() -> Vec<Case> {
 
 fn retarget(attacker: &Attacker, target: &str) -> anyhow::Result<Command> {
     let mut action = attacker.question();
-    action.target = target.to_owned();
+    target.clone_into(&mut action.target);
     sign(&mut action, &attacker.alice.key, attacker.now())?;
     Ok(attacker.command(action))
 }
@@ -265,7 +265,7 @@ fn shapes() -> Vec<Case> {
 fn module(attacker: &Attacker, name: &str) -> anyhow::Result<Command> {
     let mut action = attacker.question();
     for operation in action.operations.iter_mut().flatten() {
-        operation.module = name.to_owned();
+        name.clone_into(&mut operation.module);
     }
     sign(&mut action, &attacker.alice.key, attacker.now())?;
     Ok(attacker.command(action))

@@ -5,6 +5,8 @@
 //! reason the investigator can read, and a proper action must still work
 //! before and after.
 
+#![expect(clippy::print_stdout, reason = "figures are what a suite is run for")]
+
 mod crafted;
 mod replayed;
 
@@ -70,7 +72,7 @@ async fn suite(relay: AttackersRelay, name: &str) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attack_over_the_built_in_relay_runs_nothing() {
-    suite(AttackersRelay::built_in().await.unwrap(), "built-in").await.unwrap();
+    Box::pin(suite(AttackersRelay::built_in().await.unwrap(), "built-in")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +102,7 @@ async fn attack_over_rabbitmq_runs_nothing() {
         ca: Some(ca.into()),
         certificate: Some((certificate.into(), key.into())),
     };
-    suite(AttackersRelay { relay, access }, "rabbitmq").await.unwrap();
+    Box::pin(suite(AttackersRelay { relay, access }, "rabbitmq")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ pub(crate) async fn suite(attacker: &mut Attacker, score: &mut Score) -> anyhow:
 
     let mut renumbered = attacker.command(original.action.clone());
     renumbered.action.id = attacker.question().id;
-    renumbered.action.description.author = "mallory".to_owned();
+    "mallory".clone_into(&mut renumbered.action.description.author);
     let again = attacker.ask(&renumbered).await?;
     score.note("the action under another id", ran_again(&first, &again), "", "");
 

@@ -21,18 +21,18 @@ pub(crate) async fn dashboard(
     Extension(info): Extension<RequestInfo>,
 ) -> Result<Response, Problem> {
     // Zeroes until the first statistics exist: readers insist on the block.
-    let stats = state.store().latest_stats().await?.unwrap_or_default();
+    let numbers = state.store().latest_stats().await?.unwrap_or_default();
     let summary = Item::new(format!("{}/dashboard", state.base()))
-        .datum("online agents", stats.online_agents.into())
-        .datum("online agents by version", versions(&stats.online_agents_by_version)?)
-        .datum("online endpoints", stats.online_endpoints.into())
-        .datum("idle agents", stats.idle_agents.into())
-        .datum("idle agents by version", versions(&stats.idle_agents_by_version)?)
-        .datum("idle endpoints", stats.idle_endpoints.into())
-        .datum("new endpoints", stats.new_endpoints.into())
-        .datum("endpoints running 2 or more agents", stats.multi_agents_endpoints.into())
-        .datum("disappeared endpoints", stats.disappeared_endpoints.into())
-        .datum("flapping endpoints", stats.flapping_endpoints.into());
+        .datum("online agents", numbers.online_agents.into())
+        .datum("online agents by version", versions(&numbers.online_agents_by_version)?)
+        .datum("online endpoints", numbers.online_endpoints.into())
+        .datum("idle agents", numbers.idle_agents.into())
+        .datum("idle agents by version", versions(&numbers.idle_agents_by_version)?)
+        .datum("idle endpoints", numbers.idle_endpoints.into())
+        .datum("new endpoints", numbers.new_endpoints.into())
+        .datum("endpoints running 2 or more agents", numbers.multi_agents_endpoints.into())
+        .datum("disappeared endpoints", numbers.disappeared_endpoints.into())
+        .datum("flapping endpoints", numbers.flapping_endpoints.into());
     let mut collection = Collection::new(info.href).item(summary);
     for action in state.store().last_actions(ACTIONS).await? {
         let item = Item::new(state.link("action", action.id)).datum("action", value(&action)?);

@@ -210,12 +210,11 @@ impl Parameters {
             "threatfamily",
         ] {
             if let Some(given) = self.form.filled(name).filter(|given| *given != "%") {
-                next.push_str(&format!("&{name}={}", escape(given)));
+                next.extend(["&", name, "=", &escape(given)]);
             }
         }
         let offset = self.page.offset.saturating_add(self.page.limit);
-        next.push_str(&format!("&limit={}&offset={offset}", self.page.limit));
-        next
+        format!("{next}&limit={}&offset={offset}", self.page.limit)
     }
 }
 
