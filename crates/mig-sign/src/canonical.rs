@@ -6,7 +6,7 @@
 //! without any escaping, operations are printed as Go's `encoding/json` prints
 //! what it has read, whatever the document looked like in transit.
 
-use mig_types::{Action, Operation};
+use mig_types::{Action, Manifest, Operation};
 use serde_json::{Map, Number, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -50,6 +50,43 @@ pub fn action_string(action: &Action) -> Result<Vec<u8>, CanonicalError> {
 pub fn action_string_alternative(action: &Action) -> Result<Option<Vec<u8>>, CanonicalError> {
     let (bytes, differs) = write_action(action, Escapes::Short)?;
     Ok(differs.then_some(bytes))
+}
+
+/// The exact signed bytes of a manifest: one JSON document in a fixed order,
+/// without loader name, signatures and blanks, escaped as Go escapes.
+///
+/// ```
+/// # use mig_sign::canonical::manifest_document;
+/// # use mig_types::{Manifest, ManifestEntry};
+/// let mut manifest = Manifest { loader_name: "web1".into(), ..Manifest::default() };
+/// let signed = |manifest: &Manifest| String::from_utf8(manifest_document(manifest)).unwrap();
+/// assert_eq!(signed(&manifest), r#"{"loader_name":"","entries":null,"signatures":[]}"#);
+/// manifest.entries = Some(vec![ManifestEntry { name: "a<b".into(), sha256: "00".into() }]);
+/// assert_eq!(
+///     signed(&manifest),
+///     r#"{"loader_name":"","entries":[{"name":"a\u003cb","sha256":"00"}],"signatures":[]}"#
+/// );
+/// ```
+pub fn manifest_document(manifest: &Manifest) -> Vec<u8> {
+    let mut writer =
+        Writer { out: Vec::with_capacity(256), escapes: Escapes::Long, differs: false };
+    writer.raw(r#"{"loader_name":"","entries":"#);
+    match &manifest.entries {
+        None => writer.raw("null"),
+        Some(entries) => {
+            writer.raw("[");
+            for (index, entry) in entries.iter().enumerate() {
+                writer.raw(if index == 0 { r#"{"name":"# } else { r#",{"name":"# });
+                writer.string(&entry.name);
+                writer.raw(r#","sha256":"#);
+                writer.string(&entry.sha256);
+                writer.raw("}");
+            }
+            writer.raw("]");
+        }
+    }
+    writer.raw(r#","signatures":[]}"#);
+    writer.out
 }
 
 /// SHA-256 of [`action_string`]: the identity under which an agent remembers

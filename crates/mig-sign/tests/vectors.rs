@@ -9,7 +9,7 @@ use mig_sign::keyring::{self, Keyring};
 use mig_sign::sign::SecretKey;
 use mig_sign::verify::{VerifyError, verify_action, verify_detached};
 use mig_sign::{canonical, oneline, token};
-use mig_types::{Action, Command, Timestamp, wire};
+use mig_types::{Action, Command, Manifest, Timestamp, wire};
 use sha2::{Digest as _, Sha256};
 
 const ORIGINAL: &str = "2466BA175C45F967CD20A06B09C0241F854718C7";
@@ -73,6 +73,18 @@ fn signed_strings_are_those_of_the_original() {
         let string = String::from_utf8(canonical::action_string(&action).unwrap()).unwrap();
         assert_eq!(string, text(&format!("pgp/{kind}.signed-string.txt")), "{kind}");
     }
+}
+
+#[test]
+fn a_manifest_is_signed_to_the_byte_whatever_came_with_it() {
+    let signed = text("manifest.json");
+    let mut manifest: Manifest = wire::from_slice(signed.as_bytes()).unwrap();
+    manifest.loader_name = "web1".to_owned();
+    manifest.signatures = vec![text("manifest.sig")];
+    let document = canonical::manifest_document(&manifest);
+    assert_eq!(String::from_utf8(document.clone()).unwrap(), signed);
+    let keyring = keyring(&["original.pub.asc"]);
+    verify_detached(&keyring, &document, &manifest.signatures[0], now()).unwrap();
 }
 
 #[test]
