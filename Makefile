@@ -46,7 +46,7 @@ fuzz:
 # DEMO_ARGS=--keep leaves server and agents running; --help lists the rest.
 demo:
 	@$(CARGO) build -p mig-standalone -p mig-agent -p mig-cli --bins
-	@$(CARGO) run -q -p mig-standalone --bin mig-demo -- $(DEMO_ARGS)
+	@"$${CARGO_TARGET_DIR:-target}/debug/mig-demo" $(DEMO_ARGS)
 
 clean:
 	@$(CARGO) clean

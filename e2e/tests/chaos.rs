@@ -256,10 +256,12 @@ async fn chaos_on_the_embedded_pair_loses_and_doubles_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chaos_on_postgresql_and_rabbitmq_loses_and_doubles_nothing() {
-    let mut bench = Bench::start(TestPlatform::servers().unwrap()).unwrap();
+    let mut platform = TestPlatform::servers().unwrap();
+    platform.add_scheduler().unwrap();
+    let mut bench = Bench::start(platform).unwrap();
     let victims = [Scheduler, Agent, Broker, Database, Api, Scheduler, Database, Broker];
     rounds(&mut bench, &victims).await.unwrap();
-    bench.verdict("PostgreSQL and RabbitMQ");
+    bench.verdict("PostgreSQL and RabbitMQ with two schedulers");
 }
 
 #[tokio::test(flavor = "multi_thread")]

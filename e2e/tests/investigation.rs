@@ -80,6 +80,14 @@ fn first_day(platform: &mut TestPlatform) -> anyhow::Result<Vec<String>> {
     targets(platform, &etc)?;
     mistakes(platform)?;
     json(platform, &etc)?;
+    let api = platform.servers.last().map(mig_testkit::Managed::log).unwrap_or_default();
+    let line = "POST HTTP/1.1 /api/v1/action/create/ resp_code=202 resp_size=";
+    let accesses = api.lines().filter(|entry| entry.contains(line));
+    for entry in accesses.clone() {
+        assert!(entry.contains("[info] src=127.0.0.1 category=investigator auth=["), "{entry}");
+        assert!(entry.contains(" user-agent=MIG Client cmd-"), "{entry}");
+    }
+    assert!(accesses.count() > 5, "the access log shows each launch");
     Ok(lines(&found).into_iter().map(|line| line.replace(&etc, "/etc")).collect())
 }
 

@@ -21,6 +21,12 @@ pub(crate) struct Collection {
     error: ErrorBody,
 }
 
+/// The document, its members in the order of the original.
+#[derive(Debug, Serialize)]
+struct Envelope {
+    collection: Collection,
+}
+
 #[derive(Debug, Default, Clone, Serialize)]
 struct ErrorBody {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,7 +134,7 @@ impl Collection {
     }
 
     pub(crate) fn respond(self, status: StatusCode) -> Response {
-        json(status, &serde_json::json!({ "collection": self }))
+        json(status, &Envelope { collection: self })
     }
 }
 

@@ -21,6 +21,8 @@ use mig_types::QueueLoc;
 pub use config::{RelayConfig, connect};
 pub use local::{LocalRelay, open_local};
 pub use names::MAX_BODY;
+#[doc(hidden)]
+pub use ws::frame_is_stable;
 pub use ws::{Role, WsAccount, serve_ws};
 
 /// Where a message goes.

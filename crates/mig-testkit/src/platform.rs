@@ -237,6 +237,16 @@ impl TestPlatform {
         Ok(())
     }
 
+    /// Starts a second scheduler with a spool of its own.
+    pub fn add_scheduler(&mut self) -> anyhow::Result<()> {
+        let config = fs::read_to_string(self.path("scheduler.cfg"))?;
+        fs::write(self.path("scheduler2.cfg"), config.replace("/spool\"", "/spool2\""))?;
+        self.start_server("mig-scheduler", "scheduler2.cfg")?;
+        // The API stays last.
+        self.servers.rotate_right(1);
+        Ok(())
+    }
+
     /// Kills servers at once and starts them again.
     pub fn kill9_servers(&mut self) -> anyhow::Result<()> {
         for server in &mut self.servers {

@@ -58,6 +58,16 @@ pub(super) enum FrameError {
     Tags,
 }
 
+/// Reads bytes as a frame of either direction, as a fuzz target does; whether
+/// both readings write back what they read.
+#[doc(hidden)]
+pub fn frame_is_stable(bytes: &[u8]) -> bool {
+    let frame = Bytes::copy_from_slice(bytes);
+    let to_server = ToServer::decode(frame.clone()).map_or(true, |read| read.encode() == frame);
+    let to_client = ToClient::decode(frame.clone()).map_or(true, |read| read.encode() == frame);
+    to_server && to_client
+}
+
 impl ToServer {
     pub(super) fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();

@@ -42,6 +42,8 @@ mod session;
 mod socket;
 
 pub(crate) use client::WsRelay;
+#[doc(hidden)]
+pub use frame::frame_is_stable;
 pub use serve::{Role, WsAccount, serve_ws};
 
 /// Names the protocol and its version in the upgrade.

@@ -1,0 +1,19 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mig_host::net::{Protocol, netlink, proc};
+
+fuzz_target!(|data: &[u8]| {
+    let text = String::from_utf8_lossy(data);
+    for protocol in Protocol::ALL {
+        let _ = proc::sockets(&text, protocol);
+    }
+    let _ = proc::neighbours(&text);
+    let _ = proc::ipv6_addresses(&text);
+    let _ = proc::ipv4_addresses(&text);
+    let _ = proc::connected_networks(&text);
+    let _ = netlink::messages(data);
+    let _ = netlink::link(data);
+    let _ = netlink::address(data);
+    let _ = netlink::neighbour(data);
+});
