@@ -39,9 +39,10 @@ bench:
 	@$(CARGO) bench --profile dev -p mig-e2e
 
 fuzz:
-	@set -e; for target in $$($(CARGO) fuzz list); do \
-		$(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); \
-	done
+	@set -e; for target in $$($(CARGO) +nightly fuzz list); do \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); \
+	done; \
+	echo "fuzz: $$($(CARGO) +nightly fuzz list | wc -l) targets, $(FUZZ_SECONDS) s each, 0 crashes"
 
 # DEMO_ARGS=--keep leaves server and agents running; --help lists the rest.
 demo:
