@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::RelayError;
@@ -148,7 +148,7 @@ impl Proxy {
 
 /// Reads a response head to its empty line and not one byte further, and
 /// returns the status line. What follows belongs to the relay.
-async fn read_response_head(stream: &mut TcpStream) -> io::Result<String> {
+async fn read_response_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
     let mut head = Vec::with_capacity(256);
     loop {
         // One byte at a time: a head is short, and there is no giving back.
@@ -267,6 +267,32 @@ mod tests {
         }
         assert!(accepts("HTTP/1.0 200 Connection established"));
         assert!(accepts("HTTP/1.1 200"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_response_is_read_to_its_empty_line_or_refused(
+            head in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..9000),
+            ends in proptest::bool::ANY,
+        ) {
+            let mut bytes = head.clone();
+            if ends {
+                bytes.extend_from_slice(b"\r\n\r\nAMQP");
+            }
+            let mut rest = bytes.as_slice();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let read = runtime.block_on(read_response_head(&mut rest));
+            let taken = bytes.len() - rest.len();
+            assert!(taken <= MAX_RESPONSE_HEAD);
+            if let Ok(status) = read {
+                assert!(status.chars().count() <= 200);
+                let head = &bytes[..taken];
+                assert!(head.ends_with(b"\r\n\r\n") || head.ends_with(b"\n\n"));
+                let _ = accepts(&status);
+            } else {
+                assert!(taken == MAX_RESPONSE_HEAD || rest.is_empty());
+            }
+        }
     }
 
     #[test]
