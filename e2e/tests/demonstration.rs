@@ -286,10 +286,9 @@ struct Disk(PathBuf);
 
 impl Disk {
     /// `None` where this is not allowed.
-    fn mount(directory: PathBuf, size: &str) -> Option<Self> {
+    fn mount(directory: PathBuf, options: &str) -> Option<Self> {
         fs::create_dir(&directory).unwrap();
-        let options = format!("size={size}");
-        let args = ["-t", "tmpfs", "-o", &options, "none", directory.to_str()?];
+        let args = ["-t", "tmpfs", "-o", options, "none", directory.to_str()?];
         run("mount", &args).then_some(Self(directory))
     }
 }
@@ -309,13 +308,30 @@ fn run(program: &str, args: &[&str]) -> bool {
     Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
 }
 
+/// Root may write anywhere but on a file system that nobody may write to.
+#[test]
+fn a_folder_without_write_permission_is_named() {
+    let scratch = Scratch::new();
+    let Some(disk) = Disk::mount(scratch.path().join("closed"), "size=1m,ro") else {
+        println!("skipped: mounting a closed disk takes root and mount(8)");
+        return;
+    };
+    let folder = disk.0.join("demo");
+    let (code, log) = scratch.run(&["--dir", folder.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains(folder.to_str().unwrap()), "{log}");
+    assert!(log.to_lowercase().contains("read-only"), "{log}");
+    scratch.nothing_runs();
+}
+
 #[test]
 fn a_full_disk_is_named() {
     let scratch = Scratch::new();
     // Too small for one file, for the database, for the agents' journals; the
     // last has enough until somebody takes the rest.
     for (size, fill) in [("8k", false), ("256k", false), ("768k", false), ("8m", true)] {
-        let Some(disk) = Disk::mount(scratch.path().join(format!("disk-{size}")), size) else {
+        let options = format!("size={size}");
+        let Some(disk) = Disk::mount(scratch.path().join(format!("disk-{size}")), &options) else {
             println!("skipped: mounting a small disk takes root and mount(8)");
             return;
         };
