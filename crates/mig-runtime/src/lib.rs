@@ -8,6 +8,9 @@ mod run;
 mod secret;
 mod shutdown;
 pub mod tls;
+// Only the platform reads one, and platforms are Unix.
+#[cfg(unix)]
+pub mod whitelist;
 
 pub use run::{Exit, run};
 pub use secret::Secret;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mig_relay::{Delivery, Source};
+use mig_runtime::whitelist::Rules;
 use mig_store::HeartbeatOutcome;
 use mig_types::heartbeat::{MAX_BYTES, MAX_NAME, MAX_VERSION};
 use mig_types::queueloc::QueueLocError;
@@ -16,7 +17,6 @@ use crate::error::{Chain, SchedulerError};
 use crate::events;
 use crate::listener::{Intake, isolate};
 use crate::scheduler::Scheduler;
-use crate::whitelist::Rules;
 
 /// How heartbeats are taken from the relay.
 pub(crate) static INTAKE: Intake = Intake {

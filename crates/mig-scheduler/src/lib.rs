@@ -21,7 +21,6 @@ mod settings;
 pub mod spool;
 pub mod start;
 mod supervise;
-pub mod whitelist;
 
 pub use config::SchedulerConfig;
 pub use error::SchedulerError;

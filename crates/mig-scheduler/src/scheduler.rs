@@ -7,6 +7,7 @@ use std::time::Duration;
 use mig_relay::Relay;
 use mig_runtime::Shutdown;
 use mig_runtime::clock::Clock;
+use mig_runtime::whitelist::Whitelist;
 use mig_store::{Owner, Store, StoreEvent, Unpublished};
 use mig_types::{Action, ActionId, CommandId, Fingerprint, IdGenerator, Timestamp};
 use tokio::sync::{Notify, OnceCell, broadcast};
@@ -23,7 +24,6 @@ use crate::listener::{Intake, listen};
 use crate::settings::Settings;
 use crate::spool::Spool;
 use crate::supervise::supervise;
-use crate::whitelist::Whitelist;
 use crate::{
     cleanup, collect, dispatch, events, expire, heartbeats, identity, intake, liveness, publish,
 };
