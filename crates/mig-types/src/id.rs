@@ -92,6 +92,15 @@ numeric_id!(
     InvestigatorId
 );
 
+numeric_id!(
+    /// Identifies a manifest; small, from a database sequence.
+    ManifestId
+);
+numeric_id!(
+    /// Identifies a loader's entry; small, from a database sequence.
+    LoaderId
+);
+
 /// Text that is not a positive integer below 2^53.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a whole number below 2^53")]

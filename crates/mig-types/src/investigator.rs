@@ -123,6 +123,16 @@ impl Permissions {
     pub const COMMAND: Self = Self(8);
     pub const AGENT: Self = Self(16);
     pub const DASHBOARD: Self = Self(32);
+    pub const LOADER_READ: Self = Self(1 << 6);
+    pub const LOADER_STATUS: Self = Self(1 << 7);
+    pub const LOADER_EXPECT: Self = Self(1 << 8);
+    pub const LOADER_KEY: Self = Self(1 << 9);
+    pub const LOADER_NEW: Self = Self(1 << 10);
+    pub const MANIFEST_READ: Self = Self(1 << 11);
+    pub const MANIFEST_SIGN: Self = Self(1 << 12);
+    pub const MANIFEST_NEW: Self = Self(1 << 13);
+    pub const MANIFEST_STATUS: Self = Self(1 << 14);
+    pub const MANIFEST_LOADERS: Self = Self(1 << 15);
     pub const INVESTIGATOR: Self = Self(1 << 16);
     pub const INVESTIGATOR_CREATE: Self = Self(1 << 17);
     pub const INVESTIGATOR_UPDATE: Self = Self(1 << 18);

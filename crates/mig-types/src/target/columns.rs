@@ -7,6 +7,8 @@ pub enum Table {
     Commands,
     Actions,
     Signatures,
+    /// Only in conditions about loaders, see [`super::LoaderTarget`].
+    Loaders,
 }
 
 impl Table {
@@ -16,6 +18,7 @@ impl Table {
             Self::Commands => "commands",
             Self::Actions => "actions",
             Self::Signatures => "signatures",
+            Self::Loaders => "loaders",
         }
     }
 
@@ -65,6 +68,15 @@ impl Table {
                 ("syntaxversion", Integer),
             ],
             Self::Signatures => &[("actionid", Integer), ("investigatorid", Integer)],
+            // What the role that evaluates conditions may read, and no more.
+            Self::Loaders => &[
+                ("id", Integer),
+                ("env", Json),
+                ("tags", Json),
+                ("expectenv", Text),
+                ("loadername", Text),
+                ("queueloc", Text),
+            ],
         }
     }
 

@@ -65,12 +65,47 @@ impl FromStr for Target {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Self, TargetError> {
-        Ok(Self { text: text.to_owned(), condition: parse::parse(text)? })
+        Ok(Self { text: text.to_owned(), condition: parse::parse(text, Table::Agents)? })
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// Which loaders a manifest is for, or what a loader's report must say: the
+/// target language over the columns of a loader's entry.
+///
+/// ```
+/// # use mig_types::LoaderTarget;
+/// let target: LoaderTarget = "env#>>'{os}' = 'linux' AND loadername LIKE 'web%'".parse().unwrap();
+/// assert!("loaderkey IS NOT NULL".parse::<LoaderTarget>().is_err());
+/// # let _ = target;
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoaderTarget {
+    text: String,
+    condition: Condition,
+}
+
+impl LoaderTarget {
+    /// The text as written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What the text means.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+}
+
+impl FromStr for LoaderTarget {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        Ok(Self { text: text.to_owned(), condition: parse::parse(text, Table::Loaders)? })
     }
 }

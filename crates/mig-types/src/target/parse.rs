@@ -63,7 +63,8 @@ impl Scope<'_> {
     }
 }
 
-pub(super) fn parse(text: &str) -> Result<Condition, TargetError> {
+/// Reads a condition about the rows of `table`.
+pub(super) fn parse(text: &str, table: Table) -> Result<Condition, TargetError> {
     let start = Location::new(1, 1);
     if let Some((after, _)) = text.char_indices().nth(MAX_CHARS) {
         let message = format!("the target is longer than {MAX_CHARS} characters");
@@ -107,7 +108,7 @@ pub(super) fn parse(text: &str) -> Result<Condition, TargetError> {
             return Err(TargetError::at(rest.span.start, message));
         }
     }
-    let scope = Scope { tables: &[Table::Agents], element: None, selects: 0, depth: 0 };
+    let scope = Scope { tables: &[table], element: None, selects: 0, depth: 0 };
     condition(&expr, scope)
 }
 
