@@ -10,6 +10,8 @@ mod events;
 mod failure;
 mod heartbeats;
 mod investigators;
+mod loaders;
+mod manifests;
 mod migrate;
 mod model;
 mod results;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mig_types::{
     Action, ActionId, ActionStatus, Agent, AgentId, AgentStatus, Command, CommandId, CommandStatus,
-    Fingerprint, InvestigatorId, InvestigatorStatus, ModuleResult, Permissions, QueueLoc,
-    Timestamp,
+    Environment, Fingerprint, InvestigatorId, InvestigatorStatus, Loader, LoaderId, ManifestId,
+    ManifestStatus, ModuleResult, Permissions, QueueLoc, Tags, Timestamp,
 };
 
 /// Why the store did not do what it was asked.
@@ -182,6 +182,76 @@ pub struct Search {
     pub threat_family: Option<String>,
     pub status: Option<String>,
     pub found_anything: Option<bool>,
+    pub manifest_id: Option<ManifestId>,
+    pub manifest_name: Option<String>,
+    pub loader_id: Option<LoaderId>,
+    pub loader_name: Option<String>,
+}
+
+/// A manifest to create; it starts staged.
+#[derive(Debug, Clone)]
+pub struct NewManifest {
+    pub name: String,
+    /// Base64 of a gzip-compressed tar archive.
+    pub content: String,
+    pub target: String,
+}
+
+/// A manifest without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestRow {
+    pub id: ManifestId,
+    pub name: String,
+    pub timestamp: Timestamp,
+    pub status: ManifestStatus,
+    pub target: String,
+}
+
+/// What became of a manifest's signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignOutcome {
+    /// Stored; the status now in force.
+    Stored(ManifestStatus),
+    /// A disabled manifest takes no signature.
+    Disabled,
+    /// No such manifest.
+    Unknown,
+}
+
+/// A loader's entry to create; it starts disabled.
+#[derive(Debug, Clone)]
+pub struct NewLoader {
+    pub name: String,
+    pub prefix: String,
+    pub secret: LoaderSecret,
+    pub expectenv: String,
+}
+
+/// The secret half of a loader's key as it is stored: salted hash, never the
+/// key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoaderSecret {
+    pub hash: Vec<u8>,
+    pub salt: Vec<u8>,
+}
+
+/// A loader's entry with what proves its key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoaderRow {
+    /// Without the key.
+    pub loader: Loader,
+    pub secret: LoaderSecret,
+}
+
+/// What a loader says about its host.
+#[derive(Debug, Clone, Default)]
+pub struct LoaderReport {
+    /// Host name.
+    pub name: String,
+    pub environment: Environment,
+    pub tags: Tags,
+    /// Empty when its agent never ran.
+    pub queueloc: String,
 }
 
 /// A row of `agents_stats`.

@@ -1,10 +1,11 @@
 //! Filters of searches as conditions on statements.
 //!
 //! Each function completes a statement that ends after its `from` clause:
-//! `actions a`, `commands c`, `agents g` or `investigators i`. Filters on
+//! `actions a`, `commands c`, `agents g`, `investigators i`, `manifests m` or
+//! `loaders l`. Filters on
 //! another aggregate become one `exists` each, so that nothing appears twice.
 
-use mig_types::{ActionId, AgentId, CommandId, InvestigatorId, Timestamp};
+use mig_types::{ActionId, AgentId, CommandId, InvestigatorId, LoaderId, ManifestId, Timestamp};
 
 use crate::db::Sql;
 use crate::model::{Page, Search};
@@ -70,6 +71,22 @@ pub(crate) fn investigators(sql: Sql, search: &Search, page: Page) -> Sql {
         sql = sql.push(")");
     }
     paged(sql, "i.id", page)
+}
+
+pub(crate) fn manifests(sql: Sql, search: &Search, page: Page) -> Sql {
+    let mut sql = window(sql.push(" where true"), search, "m.timestamp", "m.timestamp");
+    sql = equal(sql, "m.id", search.manifest_id.map(ManifestId::as_i64));
+    sql = like(sql, "m.name", search.manifest_name.as_deref());
+    sql = like(sql, "m.status", search.status.as_deref());
+    paged(sql, "m.timestamp desc, m.id desc", page)
+}
+
+pub(crate) fn loaders(sql: Sql, search: &Search, page: Page) -> Sql {
+    let mut sql = window(sql.push(" where true"), search, "l.lastseen", "l.lastseen");
+    sql = equal(sql, "l.id", search.loader_id.map(LoaderId::as_i64));
+    sql = like(sql, "l.loadername", search.loader_name.as_deref());
+    sql = like(sql, "l.name", search.agent_name.as_deref());
+    paged(sql, "l.loadername, l.id", page)
 }
 
 const fn has_action(search: &Search) -> bool {

@@ -1,5 +1,5 @@
-//! Targets as SQL, for a query in which the table `agents` stands under its
-//! own name.
+//! Targets as SQL, for a query in which the table `agents` (for conditions about
+//! loaders: `loaders`) stands under its own name.
 //!
 //! Every constant is a bind parameter and every other word is from this file
 //! or the column list, so nothing an investigator wrote reaches the SQL text.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mig_types::{Target, Timestamp};
+use mig_types::target::Condition;
+use mig_types::{LoaderTarget, Target, Timestamp};
 
 use crate::db::{Bind, Db, Row, Sql, postgres_query, sqlite_query, within};
 use crate::failure::target_complaint;
@@ -20,7 +21,16 @@ const STEPS: i32 = 10_000;
 
 /// Adds the target's condition to a statement that selects from `agents`.
 pub(crate) fn condition(sql: Sql, target: &Target, now: Timestamp) -> Result<Sql> {
-    let rendered = target_sql::render(target.condition(), sql.dialect(), now, sql.next_bind())
+    rendered(sql, target.condition(), now)
+}
+
+/// The same for a statement that selects from `loaders`.
+pub(crate) fn loader_condition(sql: Sql, target: &LoaderTarget, now: Timestamp) -> Result<Sql> {
+    rendered(sql, target.condition(), now)
+}
+
+fn rendered(sql: Sql, condition: &Condition, now: Timestamp) -> Result<Sql> {
+    let rendered = target_sql::render(condition, sql.dialect(), now, sql.next_bind())
         .map_err(|error| StoreError::Target { message: error.to_string() })?;
     Ok(sql.push_bound(&rendered.sql, rendered.binds.into_iter().map(bind)))
 }

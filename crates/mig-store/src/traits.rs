@@ -5,13 +5,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mig_types::{
     Action, ActionId, Agent, AgentId, Command, CommandId, Fingerprint, IdGenerator, InvestigatorId,
-    QueueLoc, Target, Timestamp,
+    Loader, LoaderId, LoaderTarget, ManifestId, ManifestStatus, QueueLoc, Target, Timestamp,
 };
 use tokio::sync::broadcast;
 
 use crate::model::{
     AgentsStats, ApiKeyRow, FinishOutcome, Finished, HeartbeatOutcome, InvestigatorChange,
-    InvestigatorRow, Liveness, NewCommand, NewInvestigator, Owner, Page, Search, StoreError,
+    InvestigatorRow, Liveness, LoaderReport, LoaderRow, LoaderSecret, ManifestRow, NewCommand,
+    NewInvestigator, NewLoader, NewManifest, Owner, Page, Search, SignOutcome, StoreError,
     StoreEvent, Unpublished,
 };
 
@@ -222,9 +223,115 @@ pub trait InvestigatorStore: Send + Sync {
     ) -> Result<(InvestigatorRow, String)>;
 }
 
+/// Manifests at rest: what loaders install.
+#[async_trait]
+pub trait ManifestStore: Send + Sync {
+    /// Stores a manifest as staged.
+    async fn insert_manifest(&self, new: &NewManifest, now: Timestamp) -> Result<ManifestId>;
+
+    async fn manifest(&self, id: ManifestId) -> Result<Option<ManifestRow>>;
+
+    /// The archive, base64 of a gzip-compressed tar. It never changes.
+    async fn manifest_content(&self, id: ManifestId) -> Result<Option<String>>;
+
+    /// Signatures by signer, in the order of the signers' ids.
+    async fn manifest_signatures(&self, id: ManifestId) -> Result<Vec<(InvestigatorId, String)>>;
+
+    /// Adds a signature and sets the status by the number there are now, in one
+    /// transaction under the manifest's row lock.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] when the investigator signed it already.
+    async fn sign_manifest(
+        &self,
+        id: ManifestId,
+        signer: InvestigatorId,
+        signature: &str,
+        required: u32,
+    ) -> Result<SignOutcome>;
+
+    /// Disables a manifest for good, or stages it again, which drops its
+    /// signatures. A disabled one stays as it is. The status now in force;
+    /// `None` when there is no such manifest.
+    async fn change_manifest(
+        &self,
+        id: ManifestId,
+        status: ManifestStatus,
+    ) -> Result<Option<ManifestStatus>>;
+
+    /// Active manifests, newest first.
+    async fn active_manifests(&self, limit: u32) -> Result<Vec<ManifestRow>>;
+
+    /// Manifests by filter, newest first.
+    async fn search_manifests(&self, search: &Search, page: Page) -> Result<Vec<ManifestRow>>;
+}
+
+/// Loaders at rest. Keys never come out, [`Loader::key`] is always empty.
+#[async_trait]
+pub trait LoaderStore: Send + Sync {
+    /// Stores an entry as disabled.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] when name or prefix is taken.
+    async fn insert_loader(&self, new: &NewLoader, now: Timestamp) -> Result<Loader>;
+
+    async fn loader(&self, id: LoaderId) -> Result<Option<Loader>>;
+
+    /// The enabled entry with that prefix of a key.
+    async fn loader_by_prefix(&self, prefix: &str) -> Result<Option<LoaderRow>>;
+
+    /// Whether there is such an entry.
+    async fn enable_loader(&self, id: LoaderId, enabled: bool) -> Result<bool>;
+
+    /// Sets what a report must satisfy; empty means anything. Whether there is
+    /// such an entry.
+    async fn expect_of_loader(&self, id: LoaderId, expectenv: &str) -> Result<bool>;
+
+    /// Replaces the secret half of a key. The entry, if there is one.
+    async fn rekey_loader(&self, id: LoaderId, secret: &LoaderSecret) -> Result<Option<Loader>>;
+
+    /// Records what a loader says about its host. U+0000 in any text is stored
+    /// as `NULL`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] when another entry has the queueloc.
+    async fn report_loader(
+        &self,
+        id: LoaderId,
+        report: &LoaderReport,
+        now: Timestamp,
+    ) -> Result<()>;
+
+    /// Whether a condition holds for one entry as it is stored. Read-only, with
+    /// a statement timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Target`] when the database cannot evaluate it.
+    async fn loader_fits(
+        &self,
+        id: LoaderId,
+        target: &LoaderTarget,
+        now: Timestamp,
+    ) -> Result<bool>;
+
+    /// Enabled entries for which a condition holds, by name. As
+    /// [`LoaderStore::loader_fits`].
+    async fn loaders_by_target(&self, target: &LoaderTarget, now: Timestamp)
+    -> Result<Vec<Loader>>;
+
+    /// Entries by filter, by name.
+    async fn search_loaders(&self, search: &Search, page: Page) -> Result<Vec<Loader>>;
+}
+
 /// Everything at rest.
 #[async_trait]
-pub trait Store: ActionStore + CommandStore + AgentStore + InvestigatorStore {
+pub trait Store:
+    ActionStore + CommandStore + AgentStore + InvestigatorStore + ManifestStore + LoaderStore
+{
     /// Events from this and, where the database can tell, other processes.
     fn events(&self) -> broadcast::Receiver<StoreEvent>;
 

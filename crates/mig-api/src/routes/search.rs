@@ -148,6 +148,10 @@ impl Parameters {
             threat_family: pattern(&form, "threatfamily"),
             status: pattern(&form, "status"),
             found_anything,
+            manifest_id: id(&form, "manifestid")?,
+            manifest_name: pattern(&form, "manifestname"),
+            loader_id: id(&form, "loaderid")?,
+            loader_name: pattern(&form, "loadername"),
         };
         Ok(Self {
             kind: form.filled("type").unwrap_or("action").to_owned(),

@@ -13,6 +13,8 @@ mod events;
 mod finish;
 mod heartbeats;
 mod investigators;
+mod loaders;
+mod manifests;
 mod migrations;
 mod outage;
 mod search;
