@@ -30,6 +30,13 @@ const RULES: &[Rule] = &[
     Rule { name: "mig-sign", members: &["mig-types"], never: ASYNC_OR_IO },
     Rule { name: "mig-module", members: &["mig-types", "mig-host"], never: ASYNC_OR_IO },
     Rule { name: "mig-runtime", members: &["mig-types"], never: HTTP },
+    // The listener for monitoring: the one HTTP that programs may use that never
+    // reach HTTP otherwise.
+    Rule {
+        name: "mig-observe",
+        members: &["mig-runtime"],
+        never: &["axum", "reqwest", "tower-http", "lapin", "sqlx"],
+    },
     Rule { name: "mig-store", members: &["mig-types"], never: STORE },
     Rule { name: "mig-relay", members: &["mig-types"], never: HTTP },
     // A module sees its own trait and the host: no queue, no key, no runtime.
@@ -64,12 +71,19 @@ const RULES: &[Rule] = &[
     // meet in the store.
     Rule {
         name: "mig-api",
-        members: &["mig-types", "mig-sign", "mig-store", "mig-runtime"],
+        members: &["mig-types", "mig-sign", "mig-store", "mig-runtime", "mig-observe"],
         never: &["lapin", "sqlx"],
     },
     Rule {
         name: "mig-scheduler",
-        members: &["mig-types", "mig-sign", "mig-store", "mig-relay", "mig-runtime"],
+        members: &[
+            "mig-types",
+            "mig-sign",
+            "mig-store",
+            "mig-relay",
+            "mig-runtime",
+            "mig-observe",
+        ],
         never: &["axum", "hyper", "reqwest", "tower-http", "lapin", "sqlx"],
     },
     Rule {
