@@ -39,6 +39,7 @@ const RULES: &[Rule] = &[
     },
     Rule { name: "mig-store", members: &["mig-types"], never: STORE },
     Rule { name: "mig-relay", members: &["mig-types"], never: HTTP },
+    Rule { name: "mig-sandbox", members: &[], never: ASYNC_OR_IO },
     // A module sees its own trait and the host: no queue, no key, no runtime.
     Rule { name: "mig-module-file", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-netstat", members: MODULE, never: ASYNC_OR_IO },
@@ -62,6 +63,7 @@ const RULES: &[Rule] = &[
             "mig-sign",
             "mig-module",
             "mig-modules",
+            "mig-sandbox",
             "mig-relay",
             "mig-runtime",
         ],

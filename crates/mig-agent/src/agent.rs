@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use crate::config::{AgentConfig, Unverifiable};
 use crate::context::{Context, History};
 use crate::execute::Executor;
+use crate::execute::child::Sandboxing;
 use crate::heartbeat::{self, Surroundings};
 use crate::identity::Identity;
 use crate::journal::{Bounds, Journal, JournalError};
@@ -26,6 +27,22 @@ use crate::{outbox, reach, receive, run, socket};
 const FORGET_EVERY: std::time::Duration = std::time::Duration::from_hours(1);
 /// Expired actions are remembered a while longer: the clock may be set back.
 const REMEMBER_AFTER: std::time::Duration = std::time::Duration::from_hours(24 * 7);
+
+/// Tells the log what the kernel can do, once.
+fn say_how_modules_are_confined(sandboxing: Sandboxing) {
+    if sandboxing == Sandboxing::Off {
+        tracing::warn!("modules run without a sandbox: agent.modulesandbox is off");
+        return;
+    }
+    let sandbox = mig_sandbox::probe();
+    if sandbox.is_complete() {
+        tracing::info!("modules run in a sandbox: {sandbox}");
+    } else if sandboxing == Sandboxing::Require {
+        tracing::error!("modules do not run: agent.modulesandbox is require, but {sandbox}");
+    } else {
+        tracing::warn!("modules run with a part of the sandbox only: {sandbox}");
+    }
+}
 
 /// Runs the agent until shutdown.
 ///
@@ -54,6 +71,7 @@ pub async fn serve(config: AgentConfig, shutdown: Shutdown) -> anyhow::Result<()
     let trust = load_trust(&config)?;
     let (journal, pending) = open_journal(&config, clock.as_ref())?;
 
+    say_how_modules_are_confined(config.budgets.sandbox);
     tracing::debug!("Establishing connection to relay");
     let relay_config = reach::relay_config(&config, |name| std::env::var(name).ok())?;
     let relay = mig_relay::connect(&relay_config).await?;

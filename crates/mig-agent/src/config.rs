@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::execute::child::Sandboxing;
 use mig_runtime::Secret;
 use mig_runtime::config::{self, ConfigError};
 use mig_runtime::logging::LogConfig;
@@ -60,6 +61,7 @@ struct AgentSection {
     modulememory: Option<u64>,
     moduleoutput: Option<u64>,
     modulethreads: Option<usize>,
+    modulesandbox: Option<Sandboxing>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -95,6 +97,7 @@ pub struct Budgets {
     pub memory_bytes: u64,
     pub output_bytes: usize,
     pub threads: usize,
+    pub sandbox: Sandboxing,
 }
 
 /// How this agent is to run: built-in values overridden by the file.
@@ -157,6 +160,7 @@ impl Default for AgentConfig {
                 memory_bytes: 256 * MEGABYTE,
                 output_bytes: 20 << 20,
                 threads: half_the_cores(),
+                sandbox: Sandboxing::default(),
             },
             ca: None,
             cert: None,
@@ -224,6 +228,7 @@ impl AgentConfig {
             output_bytes: usize::try_from(megabytes(agent.moduleoutput, 20 * MEGABYTE))
                 .unwrap_or(usize::MAX),
             threads: agent.modulethreads.unwrap_or(builtin.budgets.threads),
+            sandbox: agent.modulesandbox.unwrap_or(builtin.budgets.sandbox),
         };
         let config = Self {
             relay: agent.relay.unwrap_or(builtin.relay),
@@ -420,6 +425,7 @@ mod tests {
     modulememory = 64
     moduleoutput = 1
     modulethreads = 2
+    modulesandbox = require
 [stats]
     maxactions = 30
 [certs]
@@ -438,6 +444,7 @@ mod tests {
         assert_eq!(config.tags.get("url"), Some(&Value::from("http://x:1/")));
         assert_eq!(config.unverifiabletargets, Unverifiable::Deny);
         assert_eq!((config.budgets.memory_bytes, config.budgets.output_bytes), (64 << 20, 1 << 20));
+        assert_eq!(config.budgets.sandbox, Sandboxing::Require);
         let text = config.describe();
         assert!(text.contains("AMQPBROKER : amqps://agent:***@relay.example.net:5671/mig"));
         assert!(!text.contains("pw"), "{text}");

@@ -46,15 +46,44 @@ impl ModuleError {
     }
 }
 
-/// What a module needs beyond reading files; everything else may be denied.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What a module needs of its host; everything else is taken from it before it
+/// sees its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent need")]
 pub struct Needs {
+    /// Directories and files it reads, from the root of the host. The default
+    /// is all of them.
+    pub reads: &'static [&'static str],
     /// Opens connections to other machines.
     pub network: bool,
     /// Asks the kernel through local sockets such as netlink.
     pub kernel_sockets: bool,
     /// Starts programs.
     pub programs: bool,
+    /// Looks into other processes: their memory, maps and descriptors.
+    pub processes: bool,
+    /// Sends signals to other processes.
+    pub signals: bool,
+}
+
+impl Needs {
+    /// What looking up a name and speaking TLS takes, for a module with
+    /// `network`.
+    pub const NETWORK_FILES: &'static [&'static str] =
+        &["/etc", "/lib", "/lib64", "/proc", "/run/systemd/resolve", "/usr/lib", "/usr/share"];
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self {
+            reads: &["/"],
+            network: false,
+            kernel_sockets: false,
+            programs: false,
+            processes: false,
+            signals: false,
+        }
+    }
 }
 
 /// What a command line asked for.

@@ -53,7 +53,7 @@ impl Module for Netstat {
     type Statistics = Statistics;
 
     fn needs(&self) -> Needs {
-        Needs { kernel_sockets: true, ..Needs::default() }
+        Needs { reads: &["/proc", "/sys"], kernel_sockets: true, ..Needs::default() }
     }
 
     fn validate(&self, params: &Params) -> Result<(), ModuleError> {

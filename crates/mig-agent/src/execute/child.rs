@@ -3,9 +3,9 @@
 use std::io::{self, BufReader, Cursor, Read, Write};
 use std::time::Duration;
 
-use mig_module::Registry;
 use mig_module::compress;
 use mig_module::process::{ServeOptions, parameters_message, serve};
+use mig_module::{DynModule, Needs, Registry};
 use mig_types::{ModuleResult, Operation, wire};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +30,21 @@ pub struct Orders {
     pub compressed: bool,
     /// Names and addresses are masked.
     pub privacy: bool,
+    pub sandbox: Sandboxing,
+}
+
+/// What happens where the kernel cannot confine a module.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sandboxing {
+    /// Modules run with what the kernel has; the agent's log says what is
+    /// missing.
+    #[default]
+    BestEffort,
+    /// Modules do not run.
+    Require,
+    /// Modules are never confined.
+    Off,
 }
 
 /// The kernel's limit is a little above the agent's own, which says more when
@@ -58,7 +73,8 @@ pub fn run(
     let Some(orders) = orders else {
         return serve(registry, module, options, input, output);
     };
-    if let Err(error) = confine(orders) {
+    let needs = registry.get(module).map(DynModule::needs).unwrap_or_default();
+    if let Err(error) = confine(orders).and_then(|()| enter_sandbox(orders.sandbox, needs)) {
         let result = ModuleResult::failed(format!("module cannot be confined: {error}"));
         return write_result(&mut output, &result);
     }
@@ -99,6 +115,29 @@ fn decompress(input: impl Read) -> Result<Vec<u8>, String> {
     let parameters = compress::decompress_parameters(&operation, compress::MAX_PARAMETERS)
         .map_err(|error| format!("cannot decompress parameters: {error}"))?;
     Ok(parameters_message(&parameters))
+}
+
+/// Takes from this process what the module does not need, for good.
+fn enter_sandbox(sandboxing: Sandboxing, needs: Needs) -> io::Result<()> {
+    if sandboxing == Sandboxing::Off {
+        return Ok(());
+    }
+    let sandbox = mig_sandbox::enter(&profile(&needs));
+    if sandboxing == Sandboxing::Require && !sandbox.is_complete() {
+        return Err(io::Error::other(format!("agent.modulesandbox = require, but {sandbox}")));
+    }
+    Ok(())
+}
+
+fn profile(needs: &Needs) -> mig_sandbox::Profile<'_> {
+    mig_sandbox::Profile {
+        reads: needs.reads,
+        network: needs.network,
+        kernel_sockets: needs.kernel_sockets,
+        programs: needs.programs,
+        processes: needs.processes,
+        signals: needs.signals,
+    }
 }
 
 /// Binds this process to its limits and to the life of the agent.
@@ -145,6 +184,7 @@ mod tests {
             threads: 2,
             compressed: true,
             privacy: false,
+            sandbox: Sandboxing::Require,
         };
         let text = serde_json::to_string(&orders).unwrap();
         assert_eq!(serde_json::from_str::<Orders>(&text).unwrap(), orders);

@@ -70,6 +70,7 @@ impl Executor {
             threads: self.budgets.threads,
             compressed: operation.is_compressed,
             privacy: self.privacy,
+            sandbox: self.budgets.sandbox,
         };
         let job = process::Job {
             program: &self.program,

@@ -47,6 +47,37 @@ async fn stopped_while_working_it_goes_on_at_the_next_start() {
     assert_eq!((answer.id, answer.status), (command.id, CommandStatus::Success));
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_works_inside_its_sandbox() {
+    let mut stage = Stage::play("modulesandbox = require\n").await;
+    let path = stage.path("endless");
+    endless_file(&path);
+    let command = stage.command(stage.action(vec![by_hash(&path)]));
+    stage.send(&command).await;
+    let pid = stage.pid();
+    let module = eventually("a module process", || children(pid).first().copied()).await;
+    let probed = mig_sandbox::probe();
+    let wanted = if probed.is_complete() { ("2", "2", "1") } else { ("", "", "") };
+    if wanted.0.is_empty() {
+        println!("skipped: this kernel has no whole sandbox: {probed}");
+        return;
+    }
+    eventually("a confined module", || {
+        let status = std::fs::read_to_string(format!("/proc/{module}/status")).ok()?;
+        let field =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let found = (field("Seccomp:")?, field("Seccomp_filters:")?, field("NoNewPrivs:")?);
+        (found == wanted).then_some(())
+    })
+    .await;
+    std::fs::write(&path, "short").unwrap();
+    let answer = stage.result().await;
+    assert_eq!(answer.status, CommandStatus::Success, "{:?}", answer.results);
+    let log = std::fs::read_to_string(stage.path("agent.log")).unwrap();
+    assert!(log.contains("modules run in a sandbox: Landlock enforced, seccomp enforced"), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_waits_for_the_relay() {
     let mut stage = Stage::play("").await;
