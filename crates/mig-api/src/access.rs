@@ -9,7 +9,7 @@ use axum::http::header;
 use axum::middleware::Next;
 use axum::response::Response;
 
-use crate::auth::{self, Caller};
+use crate::auth::{self, Caller, LoaderCaller};
 use crate::collection::Collection;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -52,19 +52,18 @@ pub(crate) async fn finish(
     let mut response = next.run(request).await;
     let detail = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => {
-            let caller = response.extensions_mut().remove::<Caller>();
+            let extensions = std::mem::take(response.extensions_mut());
             let detail = problem.detail.clone();
             response = explain(problem, href, operation);
-            response.extensions_mut().extend(caller.map(into_extensions).unwrap_or_default());
+            // Who was calling; the access log reads it below.
+            response.extensions_mut().extend(extensions);
             detail
         }
         None => None,
     };
 
     let status = response.status();
-    let caller = response.extensions().get::<Caller>();
-    let (name, id) = caller.map_or(("noauth", 0), |caller| (caller.name.as_str(), caller.id.get()));
-    let category = if caller.is_some() { "investigator" } else { "public" };
+    let (category, name, id) = caller(&response);
     let size = response.body().size_hint().exact().unwrap_or(0);
     tracing::info!(
         op.id = operation,
@@ -82,10 +81,16 @@ pub(crate) async fn finish(
     response
 }
 
-fn into_extensions(caller: Caller) -> axum::http::Extensions {
-    let mut extensions = axum::http::Extensions::new();
-    extensions.insert(caller);
-    extensions
+/// Category, name and number of who was calling.
+fn caller(response: &Response) -> (&'static str, &str, u64) {
+    let extensions = response.extensions();
+    if let Some(caller) = extensions.get::<Caller>() {
+        ("investigator", &caller.name, caller.id.get())
+    } else if let Some(LoaderCaller(loader)) = extensions.get() {
+        ("loader", &loader.name, loader.id.get())
+    } else {
+        ("public", "noauth", 0)
+    }
 }
 
 fn explain(problem: Problem, href: String, operation: u64) -> Response<Body> {

@@ -1,38 +1,54 @@
 //! Who is calling, and whether they may.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use mig_sign::token::{self, TokenError};
-use mig_store::{ApiKeyRow, InvestigatorRow};
-use mig_types::{Fingerprint, InvestigatorId, InvestigatorStatus, Permissions};
-use pbkdf2::pbkdf2_hmac;
-use sha2::Sha256;
+use mig_store::InvestigatorRow;
+use mig_types::loader::{KEY_LEN, PREFIX_LEN};
+use mig_types::{Fingerprint, InvestigatorId, InvestigatorStatus, Loader, Permissions};
 
 use crate::problem::{Problem, chain};
+use crate::secrets::{self, Sealed};
 use crate::state::ApiState;
 
 pub(crate) const TOKEN_HEADER: &str = "x-pgpauthorization";
 pub(crate) const API_KEY_HEADER: &str = "x-migapikey";
 
-/// Iterations of the hash of API keys, fixed by existing databases.
-const API_KEY_ITERATIONS: u32 = 4096;
+pub(crate) const LOADER_KEY_HEADER: &str = "x-loaderkey";
+
+/// Characters of an API key.
+pub(crate) const API_KEY_LEN: usize = 32;
 
 /// Who is calling.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) id: InvestigatorId,
     pub(crate) name: String,
+    /// Of their key; none for holders of nothing but an API key, and while
+    /// authentication is switched off.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Whether nobody was asked who they are.
+    pub(crate) anyone: bool,
     permissions: Permissions,
 }
 
 impl Caller {
+    pub(crate) const fn may(&self, needed: Permissions) -> bool {
+        self.permissions.contains(needed)
+    }
+
     /// Everybody, while authentication is switched off.
     fn anyone() -> Self {
         Self {
             id: InvestigatorId::default(),
             name: "authdisabled".to_owned(),
+            fingerprint: None,
+            anyone: true,
             permissions: Permissions::ALL,
         }
     }
@@ -44,8 +60,8 @@ pub(crate) async fn require(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let caller = authenticate(&state, request.headers()).await?;
-    if !caller.permissions.contains(needed) {
+    let caller = authenticate(&state, request.headers(), source(&request)).await?;
+    if !caller.may(needed) {
         let mut problem = Problem::unauthorized("Insufficient permissions to access endpoint");
         problem.detail = Some(format!("investigator {} {}", caller.id, caller.name));
         return Err(problem);
@@ -57,7 +73,11 @@ pub(crate) async fn require(
     Ok(response)
 }
 
-async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
+async fn authenticate(
+    state: &ApiState,
+    headers: &HeaderMap,
+    from: IpAddr,
+) -> Result<Caller, Problem> {
     if !state.settings().authenticate {
         return Ok(Caller::anyone());
     }
@@ -67,14 +87,20 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Caller, P
     let row = if let Some(token) = header(TOKEN_HEADER) {
         by_token(state, token).await?
     } else if let Some(key) = header(API_KEY_HEADER) {
-        by_api_key(state, key).await?
+        by_api_key(state, key, from).await?
     } else {
         return Err(Problem::unauthorized("Valid authentication header not found"));
     };
     if row.status != InvestigatorStatus::Active {
         return Err(Problem::unauthorized("investigator is not active"));
     }
-    Ok(Caller { id: row.id, name: row.name, permissions: row.permissions })
+    Ok(Caller {
+        id: row.id,
+        name: row.name,
+        fingerprint: row.fingerprint,
+        anyone: false,
+        permissions: row.permissions,
+    })
 }
 
 async fn by_token(state: &ApiState, token: &str) -> Result<InvestigatorRow, Problem> {
@@ -106,56 +132,95 @@ async fn verify_token(
     Ok(token::verify(&keyring, token, state.now(), state.settings().token_tolerance))
 }
 
-async fn by_api_key(state: &ApiState, key: &str) -> Result<InvestigatorRow, Problem> {
+async fn by_api_key(state: &ApiState, key: &str, from: IpAddr) -> Result<InvestigatorRow, Problem> {
     let refused = || Problem::unauthorized("API key authentication failed");
-    if key.len() != 32 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+    if !secrets::is_key(key, API_KEY_LEN) {
         return Err(refused());
     }
     let rows = state.store().api_keys().await?;
-    let key = key.to_owned();
-    // Many slow hashes: not on a thread that serves other requests.
-    let found = tokio::task::spawn_blocking(move || {
-        rows.into_iter().find(|row| matches(row, &key)).map(|row| row.investigator)
-    })
-    .await
-    .map_err(|error| Problem::internal(&error))?
-    .ok_or_else(refused)?;
+    let sealed: Vec<Sealed> =
+        rows.iter().map(|row| Sealed { hash: row.hash.clone(), salt: row.salt.clone() }).collect();
+    let index = check_key(state, key, sealed, from).await?.ok_or_else(refused)?;
+    let found = rows.get(index).ok_or_else(refused)?.investigator;
     state.store().investigator(found).await?.ok_or_else(refused)
 }
 
-fn matches(row: &ApiKeyRow, key: &str) -> bool {
-    let computed = hash_api_key(key, &row.salt);
-    // Compares all bytes whatever the first difference.
-    row.hash.len() == computed.len()
-        && row.hash.iter().zip(computed).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0
+/// Finds the stored form a key belongs to. Whoever fails often has to wait:
+/// each wrong key costs a slow hash for every stored one.
+async fn check_key(
+    state: &ApiState,
+    key: &str,
+    rows: Vec<Sealed>,
+    from: IpAddr,
+) -> Result<Option<usize>, Problem> {
+    if let Some(index) = state.key_checker().recognise(key, &rows) {
+        return Ok(Some(index));
+    }
+    if !state.failures().allows(&from, Instant::now()) {
+        return Err(too_many("too many wrong keys, try again later"));
+    }
+    let found = state.key_checker().find(key, rows).await;
+    if found.is_none() {
+        state.failures().take(from, Instant::now());
+    }
+    Ok(found)
 }
 
-/// The stored form of an API key: PBKDF2-HMAC-SHA256, 32 bytes.
-pub(crate) fn hash_api_key(key: &str, salt: &[u8]) -> [u8; 32] {
-    let mut hash = [0; 32];
-    pbkdf2_hmac::<Sha256>(key.as_bytes(), salt, API_KEY_ITERATIONS, &mut hash);
-    hash
+pub(crate) fn too_many(message: &str) -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, message)
+}
+
+/// Lets a loader pass that shows its key.
+pub(crate) async fn require_loader(
+    State(state): State<ApiState>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let key = request
+        .headers()
+        .get(LOADER_KEY_HEADER)
+        .and_then(|value| value.to_str().ok())
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| Problem::unauthorized("X-LOADERKEY header not found"))?;
+    let from = source(&request);
+    let loader = by_loader_key(&state, key, from).await?;
+    if !state.loader_requests().take(loader.id, Instant::now()) {
+        return Err(too_many("too many requests by this loader, try again later"));
+    }
+    let caller = LoaderCaller(loader);
+    request.extensions_mut().insert(caller.clone());
+    let mut response = next.run(request).await;
+    // The access log reads it from the answer.
+    response.extensions_mut().insert(caller);
+    Ok(response)
+}
+
+/// The loader that is calling.
+#[derive(Debug, Clone)]
+pub(crate) struct LoaderCaller(pub(crate) Loader);
+
+async fn by_loader_key(state: &ApiState, key: &str, from: IpAddr) -> Result<Loader, Problem> {
+    let refused = || Problem::unauthorized("Loader authorization failed");
+    if !secrets::is_key(key, PREFIX_LEN + KEY_LEN) {
+        return Err(refused());
+    }
+    let (prefix, secret) = key.split_at(PREFIX_LEN);
+    let row = state.store().loader_by_prefix(prefix).await?;
+    // An unknown prefix takes as long as a wrong key.
+    let sealed = row.as_ref().map_or_else(
+        || Sealed { hash: Vec::new(), salt: vec![0; 16] },
+        |row| Sealed { hash: row.secret.hash.clone(), salt: row.secret.salt.clone() },
+    );
+    check_key(state, secret, vec![sealed], from).await?.ok_or_else(refused)?;
+    row.map(|row| row.loader).ok_or_else(refused)
+}
+
+/// The caller's address as the outermost layer found it.
+fn source(request: &Request) -> IpAddr {
+    request.extensions().get().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 /// Whether an answer says that the caller was not let in.
 pub(crate) fn is_refusal(status: StatusCode) -> bool {
     status == StatusCode::UNAUTHORIZED
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hashes_api_keys_as_existing_databases_do() {
-        let salt = hex::decode("000102030405060708090a0b0c0d0e0f").unwrap();
-        let hash = hash_api_key("0123456789abcdefghijABCDEFHIJKLM", &salt);
-        assert_eq!(
-            hex::encode(hash),
-            "7c88796afa55ab9c22c897aea8ffbea61b37d49c25663605f25516d6abf323c3"
-        );
-        let row = ApiKeyRow { investigator: InvestigatorId::default(), hash: hash.into(), salt };
-        assert!(matches(&row, "0123456789abcdefghijABCDEFHIJKLM"));
-        assert!(!matches(&row, "0123456789abcdefghijABCDEFHIJKLX"));
-    }
 }

@@ -1,6 +1,7 @@
 //! The API's configuration file, `/etc/mig/api.cfg`.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mig_runtime::Secret;
@@ -12,11 +13,15 @@ use serde::Deserialize;
 use crate::client_ip::ClientIp;
 use crate::state::ApiSettings;
 
+/// Smallest limit of a form, in bytes: below it no action fits.
+const MIN_FORM: usize = 64 * 1024;
+
 /// The whole file, one field a section.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
     pub authentication: Authentication,
+    pub agent: AgentSection,
     pub manifest: Manifest,
     pub server: Server,
     pub postgres: PostgresSection,
@@ -32,12 +37,23 @@ pub struct Authentication {
     /// How far a token's time may be from now, either way.
     #[serde(with = "mig_types::duration::serde_text")]
     pub tokenduration: Duration,
+    /// Whether a search also needs the permission to read what it finds.
+    pub strictsearch: bool,
 }
 
 impl Default for Authentication {
     fn default() -> Self {
-        Self { enabled: true, tokenduration: Duration::from_mins(10) }
+        Self { enabled: true, tokenduration: Duration::from_mins(10), strictsearch: false }
     }
+}
+
+/// Section `[agent]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentSection {
+    /// Which agents may send heartbeats over HTTP: the scheduler's file of
+    /// queuelocs and expressions. Empty means all of them.
+    pub whitelist: PathBuf,
 }
 
 /// Section `[manifest]`.
@@ -46,11 +62,13 @@ impl Default for Authentication {
 pub struct Manifest {
     /// Signatures that make a manifest active.
     pub requiredsignatures: u32,
+    /// Largest manifest accepted, in bytes of the request.
+    pub maxbytes: usize,
 }
 
 impl Default for Manifest {
     fn default() -> Self {
-        Self { requiredsignatures: 1 }
+        Self { requiredsignatures: 1, maxbytes: ApiSettings::default().max_manifest }
     }
 }
 
@@ -67,6 +85,8 @@ pub struct Server {
     pub baseroute: String,
     /// `peer` or `x-forwarded-for:<n>`.
     pub clientpublicip: String,
+    /// Largest form accepted, in bytes.
+    pub maxbytes: usize,
 }
 
 impl Default for Server {
@@ -77,6 +97,7 @@ impl Default for Server {
             host: "http://localhost:12345".to_owned(),
             baseroute: "/api/v1".to_owned(),
             clientpublicip: "peer".to_owned(),
+            maxbytes: ApiSettings::default().max_form,
         }
     }
 }
@@ -130,13 +151,27 @@ impl ApiConfig {
         }
         let client_ip = ClientIp::parse(&self.server.clientpublicip)
             .map_err(|reason| ConfigError::invalid("server.clientpublicip", reason))?;
+        for (key, bytes) in [
+            ("server.maxbytes", self.server.maxbytes),
+            ("manifest.maxbytes", self.manifest.maxbytes),
+        ] {
+            if bytes < MIN_FORM {
+                return Err(ConfigError::invalid(key, format!("must be at least {MIN_FORM}")));
+            }
+        }
         self.postgres()?;
+        let whitelist = &self.agent.whitelist;
         Ok(ApiSettings {
             host: self.server.host.trim_end_matches('/').to_owned(),
             baseroute: route.clone(),
             authenticate: self.authentication.enabled,
             token_tolerance: self.authentication.tokenduration,
             client_ip,
+            strict_search: self.authentication.strictsearch,
+            required_signatures: self.manifest.requiredsignatures,
+            max_manifest: self.manifest.maxbytes,
+            max_form: self.server.maxbytes,
+            whitelist: (!whitelist.as_os_str().is_empty()).then(|| whitelist.clone()),
         })
     }
 
@@ -177,6 +212,8 @@ mod tests {
         assert!(fault(|c| c.server.baseroute = "api/".into()).contains("server.baseroute"));
         assert!(fault(|c| c.server.clientpublicip = "guess".into()).contains("clientpublicip"));
         assert!(fault(|c| c.postgres.sslmode = "maybe".into()).contains("postgres.sslmode"));
+        assert!(fault(|c| c.server.maxbytes = 0).contains("server.maxbytes"));
+        assert!(fault(|c| c.manifest.maxbytes = 1000).contains("manifest.maxbytes"));
         assert!(fault(|c| c.manifest.requiredsignatures = 0).contains("requiredsignatures"));
     }
 

@@ -1,21 +1,19 @@
 //! Request bodies: form fields, looked up in the body first, then the query.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::http::{StatusCode, header};
 
 use crate::problem::Problem;
-
-/// Largest form accepted, in bytes.
-pub(crate) const MAX_FORM: usize = 10 * 1024 * 1024;
 
 /// Fields of a form, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Reads `application/x-www-form-urlencoded` and `multipart/form-data`.
-    pub(crate) async fn read(request: Request) -> Result<Self, Problem> {
+    /// Reads `application/x-www-form-urlencoded` and `multipart/form-data` of up
+    /// to `limit` bytes.
+    pub(crate) async fn read(request: Request, limit: usize) -> Result<Self, Problem> {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let content_type = request
             .headers()
@@ -24,9 +22,9 @@ impl Form {
             .unwrap_or_default()
             .to_ascii_lowercase();
         let mut fields = if content_type.starts_with("multipart/form-data") {
-            multipart(request).await?
+            multipart(request, limit).await?
         } else {
-            pairs(&body(request.into_body()).await?)
+            pairs(&body(request.into_body(), limit).await?)
         };
         fields.extend(pairs(query.as_bytes()));
         Ok(Self(fields))
@@ -68,28 +66,31 @@ fn pairs(encoded: &[u8]) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn body(body: Body) -> Result<Vec<u8>, Problem> {
-    let bytes = axum::body::to_bytes(body, MAX_FORM).await.map_err(|_| {
-        let message = format!("request body is not readable or larger than {MAX_FORM} bytes");
+async fn body(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, limit).await.map_err(|_| {
+        let message = format!("request body is not readable or larger than {limit} bytes");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-    })?;
-    Ok(bytes.into())
+    })
 }
 
-async fn multipart(request: Request) -> Result<Vec<(String, String)>, Problem> {
+async fn multipart(request: Request, limit: usize) -> Result<Vec<(String, String)>, Problem> {
     let bad = |error: &dyn std::fmt::Display| {
         Problem::bad_request(format!("cannot read the multipart form: {error}"))
     };
     let mut form = Multipart::from_request(request, &()).await.map_err(|e| bad(&e))?;
     let mut fields = Vec::new();
     let mut total = 0;
-    while let Some(field) = form.next_field().await.map_err(|e| bad(&e))? {
+    while let Some(mut field) = form.next_field().await.map_err(|e| bad(&e))? {
         let name = field.name().unwrap_or_default().to_owned();
-        let bytes = field.bytes().await.map_err(|e| bad(&e))?;
-        total += bytes.len();
-        if total > MAX_FORM {
-            let message = format!("form is larger than {MAX_FORM} bytes");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        let mut bytes = Vec::new();
+        // Piece by piece: a part must not fill the memory before it is counted.
+        while let Some(chunk) = field.chunk().await.map_err(|e| bad(&e))? {
+            total += chunk.len();
+            if total > limit {
+                let message = format!("form is larger than {limit} bytes");
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+            }
+            bytes.extend_from_slice(&chunk);
         }
         fields.push((name, String::from_utf8_lossy(&bytes).into_owned()));
     }

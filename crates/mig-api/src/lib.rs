@@ -1,21 +1,29 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
+mod archive;
 mod auth;
 mod client_ip;
 mod collection;
 mod config;
 mod enrol;
 mod form;
+mod heartbeat;
+mod intake;
 mod keys;
+mod limits;
+mod manifests;
+mod openapi;
 mod problem;
 mod routes;
+mod secrets;
 mod serve;
 mod state;
 
 pub use client_ip::ClientIp;
-pub use config::{ApiConfig, Authentication, PostgresSection, Server};
+pub use config::{AgentSection, ApiConfig, Authentication, Manifest, PostgresSection, Server};
 pub use enrol::enrol;
-pub use routes::{guarded_routes, router};
+pub use openapi::openapi;
+pub use routes::{Guard, RouteInfo, Verb, router, routes};
 pub use serve::{open, serve};
 pub use state::{ApiSettings, ApiState};

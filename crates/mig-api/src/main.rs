@@ -24,6 +24,9 @@ struct Args {
     /// how the first investigator comes in.
     #[arg(long, num_args = 2, value_names = ["NAME", "KEYFILE"])]
     add_investigator: Option<Vec<String>>,
+    /// Print the `OpenAPI` document of this API and exit.
+    #[arg(long)]
+    openapi: bool,
     /// Print the version and exit.
     #[arg(short = 'V', long, action = clap::ArgAction::Version)]
     version: Option<bool>,
@@ -32,6 +35,10 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     mig_runtime::run("mig-api", async move |shutdown| {
+        if args.openapi {
+            std::io::stdout().write_all(mig_api::openapi().as_bytes())?;
+            return Ok(());
+        }
         let mut config: ApiConfig = mig_runtime::config::load_strict(&args.config)?;
         if args.debug {
             config.logging = LogConfig {

@@ -114,6 +114,11 @@ impl StandaloneConfig {
             authenticate: self.authentication.enabled,
             token_tolerance: self.authentication.tokenduration,
             client_ip,
+            strict_search: self.authentication.strictsearch,
+            max_form: self.server.maxbytes,
+            whitelist: (!self.agent.whitelist.is_empty())
+                .then(|| PathBuf::from(&self.agent.whitelist)),
+            ..ApiSettings::default()
         };
         Ok(Validated { api_listen, relay_listen, api })
     }

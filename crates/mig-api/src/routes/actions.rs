@@ -48,7 +48,7 @@ pub(crate) async fn create(
     Extension(info): Extension<RequestInfo>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let form = Form::read(request).await?;
+    let form = Form::read(request, state.settings().max_form).await?;
     let text = form
         .filled("action")
         .ok_or_else(|| Problem::bad_request("form field 'action' is missing or empty"))?;

@@ -13,10 +13,11 @@ use mig_types::{Investigator, InvestigatorId, InvestigatorStatus, Permissions, w
 
 use super::actions::value;
 use crate::access::RequestInfo;
-use crate::auth::hash_api_key;
+use crate::auth::API_KEY_LEN;
 use crate::collection::{Collection, Item};
 use crate::form::{Form, shorten};
 use crate::problem::Problem;
+use crate::secrets;
 use crate::state::ApiState;
 
 /// Longest name a database row holds, in characters.
@@ -63,7 +64,7 @@ pub(crate) async fn create(
     Extension(info): Extension<RequestInfo>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let form = Form::read(request).await?;
+    let form = Form::read(request, state.settings().max_form).await?;
     let name = form
         .filled("name")
         .ok_or_else(|| Problem::bad_request("Investigator name must not be empty"))?;
@@ -135,29 +136,32 @@ fn permissions(form: &Form) -> Result<Option<Permissions>, Problem> {
     }
 }
 
+fn invalid(field: &str, text: &str) -> Problem {
+    let text = shorten(text);
+    Problem::bad_request(format!("Invalid investigator {field} '{text}': active or disabled"))
+}
+
 pub(crate) async fn update(
     State(state): State<ApiState>,
     Extension(info): Extension<RequestInfo>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let form = Form::read(request).await?;
+    let form = Form::read(request, state.settings().max_form).await?;
     let id: InvestigatorId = form.id("id", "Investigator")?;
-    let status = form.filled("status").map(|text| {
-        InvestigatorStatus::parse(text)
-            .ok_or_else(|| Problem::bad_request("status must be active or disabled"))
-    });
+    let status = form
+        .filled("status")
+        .map(|text| InvestigatorStatus::parse(text).ok_or_else(|| invalid("status", text)));
     let mut clear_key = None;
     let api_key = match form.filled("apikey") {
         None => None,
         Some("disabled") => Some(None),
         Some("active") => {
-            let key = mig_runtime::random::alphanumeric(32);
-            let salt = mig_runtime::random::bytes::<16>();
-            let hash = hash_api_key(&key, &salt);
+            let key = mig_runtime::random::alphanumeric(API_KEY_LEN);
+            let sealed = secrets::seal(&key);
             clear_key = Some(key);
-            Some(Some((hash.to_vec(), salt.to_vec())))
+            Some(Some(sealed))
         }
-        Some(_) => return Err(Problem::bad_request("apikey must be active or disabled")),
+        Some(other) => return Err(invalid("apikey", other)),
     };
     let change = InvestigatorChange {
         status: status.transpose()?,

@@ -9,15 +9,10 @@ use axum::response::Response;
 use mig_types::Fingerprint;
 
 use crate::access::RequestInfo;
-use crate::collection::{Collection, Item, Query, QueryDatum, bare};
+use crate::collection::{Collection, Query, QueryDatum, bare};
 use crate::form::shorten;
 use crate::problem::Problem;
 use crate::state::ApiState;
-
-pub(crate) async fn heartbeat(Extension(info): Extension<RequestInfo>) -> Response {
-    let item = Item::new(info.path).datum("heartbeat", "gatorz say hi".into());
-    Collection::new(info.href).item(item).respond(StatusCode::OK)
-}
 
 /// The caller's address as bare text: agents parse the raw body.
 pub(crate) async fn ip(Extension(source): Extension<IpAddr>) -> Response {

@@ -1,4 +1,4 @@
-//! `GET …/search`: actions, commands, agents and investigators by filter.
+//! `GET …/search`: objects of every type by filter.
 
 use std::time::Duration;
 
@@ -7,12 +7,14 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use mig_store::{Page, Search};
-use mig_types::{Target, Timestamp};
+use mig_types::{Loader, Permissions, Target, Timestamp};
 use serde_json::{Value, json};
 
 use super::actions::value;
 use super::investigators::shown;
+use super::manifests::listed;
 use crate::access::RequestInfo;
+use crate::auth::Caller;
 use crate::collection::{Collection, Item};
 use crate::form::{Form, shorten};
 use crate::problem::Problem;
@@ -30,6 +32,9 @@ const DEFAULT_LIMIT: u32 = 100;
 /// What clients page on until they see it, to the letter.
 const NO_RESULT: &str = "no results found";
 
+/// Most objects of one answer; clients ask for a million.
+const MAX_LIMIT: u32 = 1_000_000;
+
 /// The parameters as they were understood.
 struct Parameters {
     kind: String,
@@ -39,16 +44,23 @@ struct Parameters {
     page: Page,
     filters: Search,
     form: Form,
+    /// The first one that was not understood.
+    fault: Option<Problem>,
 }
 
 pub(crate) async fn search(
     State(state): State<ApiState>,
     Extension(info): Extension<RequestInfo>,
+    Extension(caller): Extension<Caller>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let parameters = Parameters::read(query.as_deref(), state.now())?;
+    let mut parameters = Parameters::read(query.as_deref(), state.now());
     let echo = Item::new(info.href.clone()).datum("search parameters", parameters.echo());
-    let items = find(&state, &parameters).await.map_err(|p| p.with_item(echo.clone()))?;
+    if let Some(fault) = parameters.fault.take() {
+        return Err(fault.with_item(echo));
+    }
+    let found = find(&state, &caller, &parameters).await;
+    let items = found.map_err(|problem| problem.with_item(echo.clone()))?;
     if items.is_empty() {
         return Err(Problem::not_found(NO_RESULT).with_item(echo));
     }
@@ -64,8 +76,24 @@ pub(crate) async fn search(
     Ok(collection.item(echo).respond(StatusCode::OK))
 }
 
-async fn find(state: &ApiState, parameters: &Parameters) -> Result<Vec<Item>, Problem> {
+async fn find(
+    state: &ApiState,
+    caller: &Caller,
+    parameters: &Parameters,
+) -> Result<Vec<Item>, Problem> {
     let (store, page, filters) = (state.store(), parameters.page, &parameters.filters);
+    let needed = match parameters.kind.as_str() {
+        "action" => Permissions::ACTION,
+        "command" => Permissions::COMMAND,
+        "agent" => Permissions::AGENT,
+        "investigator" => Permissions::INVESTIGATOR,
+        "manifest" => Permissions::MANIFEST_READ,
+        "loader" => Permissions::LOADER_READ,
+        _ => return Err(Problem::bad_request("search type is invalid")),
+    };
+    if state.settings().strict_search && !caller.may(needed) {
+        return Err(Problem::unauthorized("Insufficient permissions to access endpoint"));
+    }
     let mut items = Vec::new();
     match parameters.kind.as_str() {
         "action" => {
@@ -99,11 +127,28 @@ async fn find(state: &ApiState, parameters: &Parameters) -> Result<Vec<Item>, Pr
                 items.push(item(state, "investigator", row.id.get(), &shown(&row, false))?);
             }
         }
-        // No manifest or loader can exist before their endpoints do.
-        "manifest" | "loader" => {}
-        _ => return Err(Problem::bad_request("search type is invalid")),
+        "manifest" => {
+            for row in store.search_manifests(filters, page).await? {
+                items.push(item(state, "manifest", row.id.get(), &listed(&row))?);
+            }
+        }
+        _ => {
+            for loader in store.search_loaders(filters, page).await? {
+                items.push(item(state, "loader", loader.id.get(), &in_listing(loader))?);
+            }
+        }
     }
     Ok(items)
+}
+
+/// What listings keep to themselves about a loader.
+fn in_listing(mut loader: Loader) -> Loader {
+    loader.prefix.clear();
+    loader.expectenv.clear();
+    if loader.agentname.is_empty() {
+        "unset".clone_into(&mut loader.agentname);
+    }
+    loader
 }
 
 fn item<T: serde::Serialize>(
@@ -115,53 +160,64 @@ fn item<T: serde::Serialize>(
     Ok(Item::new(state.link(kind, id)).datum(kind, value(object)?))
 }
 
+/// Remembers the first fault and goes on without the value.
+fn note<T>(fault: &mut Option<Problem>, outcome: Result<Option<T>, Problem>) -> Option<T> {
+    match outcome {
+        Ok(value) => value,
+        Err(problem) => {
+            fault.get_or_insert(problem);
+            None
+        }
+    }
+}
+
 impl Parameters {
-    fn read(query: Option<&str>, now: Timestamp) -> Result<Self, Problem> {
+    /// Understands what it can: an answer that refuses a parameter still shows
+    /// all others.
+    fn read(query: Option<&str>, now: Timestamp) -> Self {
         let form = Form::from_query(query);
-        let (after, before) = (now - WINDOW, now + WINDOW);
-        let after = time(&form, "after")?.unwrap_or(after);
-        let before = time(&form, "before")?.unwrap_or(before);
-        let page = Page {
-            limit: number(&form, "limit")?.unwrap_or(DEFAULT_LIMIT),
-            offset: number(&form, "offset")?.unwrap_or(0),
-        };
-        let found_anything = match form.filled("foundanything") {
-            None => None,
-            Some(text) if text.eq_ignore_ascii_case("true") => Some(true),
-            Some(text) if text.eq_ignore_ascii_case("false") => Some(false),
-            Some(_) => {
-                let message = "foundanything parameter must be true or false";
-                return Err(Problem::bad_request(message));
-            }
-        };
+        let mut fault = None;
+        let (first, last) = (now - WINDOW, now + WINDOW);
+        let after = note(&mut fault, time(&form, "after")).unwrap_or(first);
+        let before = note(&mut fault, time(&form, "before")).unwrap_or(last);
+        let limit = note(&mut fault, number(&form, "limit"));
+        let offset = note(&mut fault, number(&form, "offset"));
         let filters = Search {
-            after: (!near(after, now - WINDOW)).then_some(after),
-            before: (!near(before, now + WINDOW)).then_some(before),
-            action_id: id(&form, "actionid")?,
+            after: (!near(after, first)).then_some(after),
+            before: (!near(before, last)).then_some(before),
+            action_id: note(&mut fault, id(&form, "actionid")),
             action_name: pattern(&form, "actionname"),
-            command_id: id(&form, "commandid")?,
-            agent_id: id(&form, "agentid")?,
+            command_id: note(&mut fault, id(&form, "commandid")),
+            agent_id: note(&mut fault, id(&form, "agentid")),
             agent_name: pattern(&form, "agentname"),
             agent_version: pattern(&form, "agentversion"),
-            investigator_id: id(&form, "investigatorid")?,
+            investigator_id: note(&mut fault, id(&form, "investigatorid")),
             investigator_name: pattern(&form, "investigatorname"),
             threat_family: pattern(&form, "threatfamily"),
             status: pattern(&form, "status"),
-            found_anything,
-            manifest_id: id(&form, "manifestid")?,
+            found_anything: note(&mut fault, truth(&form, "foundanything")),
+            manifest_id: note(&mut fault, id(&form, "manifestid")),
             manifest_name: pattern(&form, "manifestname"),
-            loader_id: id(&form, "loaderid")?,
+            loader_id: note(&mut fault, id(&form, "loaderid")),
             loader_name: pattern(&form, "loadername"),
         };
-        Ok(Self {
+        if form.get("report") == Some("geolocations") {
+            // Clients of 2016 know these words and go on without a map.
+            fault.get_or_insert(Problem::bad_request("maxmind database not initialized"));
+        }
+        Self {
             kind: form.filled("type").unwrap_or("action").to_owned(),
             after,
             before,
             target: form.get("target").unwrap_or_default().to_owned(),
-            page,
+            page: Page {
+                limit: limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT),
+                offset: offset.unwrap_or(0),
+            },
             filters,
             form,
-        })
+            fault,
+        }
     }
 
     /// All parameters, defaults included; part of every answer.
@@ -197,8 +253,9 @@ impl Parameters {
     /// The address of the next page.
     fn next(&self, base: &str) -> String {
         let escape = |text: &str| text.replace(['%', '*', '+'], "%25");
-        let mut next =
-            format!("{base}/search?type={}&after={}&before={}", self.kind, self.after, self.before);
+        // Whole seconds, and no sign that would need escaping.
+        let (after, before) = (whole(self.after), whole(self.before));
+        let mut next = format!("{base}/search?type={}&after={after}&before={before}", self.kind);
         for name in [
             "actionid",
             "actionname",
@@ -209,6 +266,10 @@ impl Parameters {
             "foundanything",
             "investigatorid",
             "investigatorname",
+            "loaderid",
+            "loadername",
+            "manifestid",
+            "manifestname",
             "status",
             "target",
             "threatfamily",
@@ -219,6 +280,19 @@ impl Parameters {
         }
         let offset = self.page.offset.saturating_add(self.page.limit);
         format!("{next}&limit={}&offset={offset}", self.page.limit)
+    }
+}
+
+fn whole(time: Timestamp) -> Timestamp {
+    Timestamp::from_unix(time.unix(), 0).unwrap_or(time)
+}
+
+fn truth(form: &Form, name: &str) -> Result<Option<bool>, Problem> {
+    match form.filled(name) {
+        None => Ok(None),
+        Some(text) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
+        Some(text) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
+        Some(_) => Err(Problem::bad_request(format!("{name} parameter must be true or false"))),
     }
 }
 
@@ -265,7 +339,7 @@ fn pattern(form: &Form, name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn read(query: &str) -> Result<Parameters, Problem> {
+    fn read(query: &str) -> Parameters {
         Parameters::read(Some(query), Timestamp::parse("2026-01-01T00:00:00Z").unwrap())
     }
 
@@ -278,9 +352,13 @@ mod tests {
             "foundanything=perhaps",
             "actionid=x",
             "agentid=-3",
+            "loaderid=1.5",
+            "manifestid=x",
+            "report=geolocations",
         ] {
-            let problem = read(query).err().unwrap();
-            assert_eq!(problem.status, StatusCode::BAD_REQUEST, "{query}");
+            let parameters = read(&format!("{query}&type=agent"));
+            assert_eq!(parameters.fault.as_ref().unwrap().status, StatusCode::BAD_REQUEST);
+            assert_eq!(parameters.echo()["type"], "agent", "{query}");
         }
     }
 
@@ -288,14 +366,14 @@ mod tests {
     fn a_bound_near_the_default_is_no_filter() {
         let now = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
         let nearly = now - WINDOW + Duration::from_mins(59);
-        assert!(read(&format!("after={nearly}")).unwrap().filters.after.is_none());
+        assert!(read(&format!("after={nearly}")).filters.after.is_none());
         let other = now - WINDOW + Duration::from_hours(2);
-        assert_eq!(read(&format!("after={other}")).unwrap().filters.after, Some(other));
+        assert_eq!(read(&format!("after={other}")).filters.after, Some(other));
     }
 
     #[test]
     fn the_bare_percent_and_infinity_are_no_filters() {
-        let parameters = read("actionname=%25&agentid=%E2%88%9E&status=sent").unwrap();
+        let parameters = read("actionname=%25&agentid=%E2%88%9E&status=sent");
         assert!(parameters.filters.action_name.is_none());
         assert!(parameters.filters.agent_id.is_none());
         assert_eq!(parameters.filters.status.as_deref(), Some("sent"));
@@ -304,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_next_page_keeps_the_filters() {
-        let parameters = read("type=agent&agentname=web%25&limit=5&offset=10").unwrap();
+        let parameters = read("type=agent&agentname=web%25&limit=5&offset=10");
         let next = parameters.next("http://h/api/v1");
         assert!(next.starts_with("http://h/api/v1/search?type=agent&after="), "{next}");
         assert!(next.ends_with("&agentname=web%25&limit=5&offset=15"), "{next}");

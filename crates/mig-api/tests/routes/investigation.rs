@@ -1,166 +1,20 @@
-//! The API through its door: HTTP requests against the router on a real store.
+//! Investigating: actions, commands, investigators, searches.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
-use mig_api::{ApiConfig, ApiState, guarded_routes, router};
-use mig_runtime::clock::{Clock as _, ManualClock};
-use mig_runtime::{Shutdown, ShutdownTrigger};
 use mig_sign::sign::SecretKey;
-use mig_sign::{canonical, token};
-use mig_store::{Finished, InvestigatorChange, NewCommand, NewInvestigator, Owner, Store};
+use mig_store::{Finished, InvestigatorChange, NewCommand, NewInvestigator, Owner};
 use mig_types::{
     Action, ActionId, Agent, AgentMode, CommandStatus, Fingerprint, IdGenerator,
-    InvestigatorStatus, ModuleResult, Operation, Permissions, Timestamp, wire,
+    InvestigatorStatus, ModuleResult, Permissions,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-const BASE: &str = "http://localhost:12345/api/v1";
-
-/// An API on a store in memory, with one investigator.
-struct Bench {
-    router: Router,
-    store: Arc<dyn Store>,
-    clock: Arc<ManualClock>,
-    key: SecretKey,
-    trigger: ShutdownTrigger,
-}
-
-impl Bench {
-    async fn start(permissions: Permissions) -> Self {
-        Self::with(permissions, |_| {}).await
-    }
-
-    async fn with(permissions: Permissions, change: impl FnOnce(&mut ApiConfig)) -> Self {
-        let now = Timestamp::parse("2026-03-01T12:00:00Z").unwrap();
-        let clock = Arc::new(ManualClock::new(now));
-        let store = mig_store::open_sqlite_memory().await.unwrap();
-        let key = SecretKey::generate_ed25519("Ada <ada@example.net>", now).unwrap();
-        let new = NewInvestigator {
-            name: "Ada".to_owned(),
-            fingerprint: Some(key.fingerprint().clone()),
-            public_key: Some(key.public_armored().unwrap()),
-            private_key: None,
-            permissions,
-        };
-        store.insert_investigator(&new, now).await.unwrap();
-        let mut config = ApiConfig::default();
-        change(&mut config);
-        let settings = config.validate().unwrap();
-        let (trigger, shutdown) = Shutdown::new();
-        let state = ApiState::new(Arc::clone(&store), clock.clone(), settings, shutdown);
-        Self { router: router(state), store, clock, key, trigger }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    fn token(&self) -> String {
-        let text = token::text(self.now(), 7);
-        token::assemble(&text, &self.key.sign(text.as_bytes(), self.now()).unwrap())
-    }
-
-    async fn send(&self, request: Request<Body>) -> (StatusCode, Vec<u8>) {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        (status, response.into_body().collect().await.unwrap().to_bytes().to_vec())
-    }
-
-    async fn get(&self, path: &str) -> (StatusCode, Value) {
-        let request = Request::get(format!("/api/v1{path}"))
-            .header("x-pgpauthorization", self.token())
-            .body(Body::empty())
-            .unwrap();
-        let (status, body) = self.send(request).await;
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
-    }
-
-    async fn post(&self, path: &str, fields: &[(&str, &str)]) -> (StatusCode, Value) {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.extend_pairs(fields);
-        let request = Request::post(format!("/api/v1{path}"))
-            .header("x-pgpauthorization", self.token())
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Body::from(form.finish()))
-            .unwrap();
-        let (status, body) = self.send(request).await;
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
-    }
-
-    fn action(&self) -> Action {
-        let mut action = Action {
-            name: "file -path /etc ".to_owned(),
-            target: "status='online'".to_owned(),
-            validfrom: self.now() - Duration::from_mins(1),
-            expireafter: self.now() + Duration::from_mins(5),
-            operations: Some(vec![Operation {
-                module: "file".to_owned(),
-                parameters: json!({"searches": {"s1": {"paths": ["/etc"]}}}),
-                ..Operation::default()
-            }]),
-            syntaxversion: 2,
-            ..Action::default()
-        };
-        self.sign(&mut action);
-        action
-    }
-
-    fn sign(&self, action: &mut Action) {
-        let text = canonical::action_string(action).unwrap();
-        action.pgpsignatures = vec![self.key.sign(&text, self.now()).unwrap()];
-    }
-
-    async fn create(&self, action: &Action) -> (StatusCode, Value) {
-        let text = wire::to_string(action).unwrap();
-        self.post("/action/create/", &[("action", &text)]).await
-    }
-}
-
-fn message(body: &Value) -> &str {
-    body["collection"]["error"]["message"].as_str().unwrap_or_default()
-}
-
-fn first(body: &Value) -> &Value {
-    &body["collection"]["items"][0]["data"][0]["value"]
-}
-
-#[tokio::test]
-async fn no_guarded_route_answers_without_credentials_or_permission() {
-    let bench = Bench::start(Permissions::NONE).await;
-    for (path, _) in guarded_routes() {
-        let path = path.replace("{id}", "1");
-        let method = if path.ends_with('/') { Method::POST } else { Method::GET };
-        let request = |header: Option<(&str, String)>| {
-            let mut builder = Request::builder().method(&method).uri(format!("/api/v1{path}"));
-            if let Some((name, value)) = header {
-                builder = builder.header(name, value);
-            }
-            builder.body(Body::empty()).unwrap()
-        };
-        for (header, wanted) in [
-            (None, "Valid authentication header not found"),
-            (
-                Some(("x-pgpauthorization", "1;x;y;z".to_owned())),
-                "Authorization verification failed",
-            ),
-            (Some(("x-migapikey", "k".repeat(32))), "API key authentication failed"),
-            (Some(("x-pgpauthorization", bench.token())), "Insufficient permissions"),
-        ] {
-            let (status, body) = bench.send(request(header)).await;
-            let body: Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}");
-            assert!(message(&body).contains(wanted), "{path}: {}", message(&body));
-        }
-    }
-}
+use crate::bench::{BASE, Bench, first, message};
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_plain_404() {
