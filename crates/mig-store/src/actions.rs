@@ -21,6 +21,65 @@ pub(crate) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     wire::to_string(value).map_err(StoreError::failed)
 }
 
+/// Stores an action and its signatures as part of a transaction.
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    action: &Action,
+    signers: &[(InvestigatorId, String)],
+) -> Result<()> {
+    let signatures = fitting(action)?;
+    let status = action.status.unwrap_or(ActionStatus::Pending);
+    let sql = tx
+        .sql("insert into actions (id, name, target, description, threat, operations, ")
+        .push("validfrom, expireafter, starttime, finishtime, lastupdatetime, status, ")
+        .push("syntaxversion, pgpsignatures) values (")
+        .int(action.id.as_i64())
+        .push(", ")
+        .text(&action.name)
+        .push(", ")
+        .text(&action.target)
+        .push(", ")
+        .json(to_json(&action.description)?)
+        .push(", ")
+        .json(to_json(&action.threat)?)
+        .push(", ")
+        .json(to_json(&action.operations)?)
+        .push(", ")
+        .time(action.validfrom)
+        .push(", ")
+        .time(action.expireafter)
+        .push(", ")
+        .time(or(action.starttime, Timestamp::NOT_STARTED))
+        .push(", ")
+        .time(or(action.finishtime, Timestamp::NEVER))
+        .push(", ")
+        .time(or(action.lastupdatetime, Timestamp::NOT_STARTED))
+        .push(", ")
+        .text(status.as_str())
+        .push(", ")
+        .int(i64::from(action.syntaxversion))
+        .push(", ")
+        .text(signatures)
+        .push(")");
+    let name = format!("action {}", action.id);
+    tx.execute(sql).await.map_err(|error| error.about(name))?;
+    if !signers.is_empty() {
+        let ids = signers.iter().map(|(id, _)| id.as_i64()).collect();
+        let texts = signers.iter().map(|(_, signature)| Some(signature.clone())).collect();
+        let sql = tx
+            .sql("insert into signatures (actionid, investigatorid, pgpsignature) select ")
+            .int(action.id.as_i64())
+            .push(", r.investigator, r.signature from ")
+            .rows("r", vec![Column::Int("investigator", ids), Column::Text("signature", texts)])
+            // One investigator, one signature: a second counts nothing.
+            // `true` keeps SQLite from reading "on" as part of a join.
+            .push(" where true on conflict (actionid, investigatorid) do nothing");
+        tx.execute(sql).await?;
+    }
+    tx.tell(StoreEvent::ActionCreated(action.id));
+    Ok(())
+}
+
 #[async_trait]
 impl ActionStore for SqlStore {
     async fn insert_action(
@@ -28,57 +87,8 @@ impl ActionStore for SqlStore {
         action: &Action,
         signers: &[(InvestigatorId, String)],
     ) -> Result<()> {
-        let signatures = fitting(action)?;
-        let status = action.status.unwrap_or(ActionStatus::Pending);
         let mut tx = self.db.begin().await?;
-        let sql = tx
-            .sql("insert into actions (id, name, target, description, threat, operations, ")
-            .push("validfrom, expireafter, starttime, finishtime, lastupdatetime, status, ")
-            .push("syntaxversion, pgpsignatures) values (")
-            .int(action.id.as_i64())
-            .push(", ")
-            .text(&action.name)
-            .push(", ")
-            .text(&action.target)
-            .push(", ")
-            .json(to_json(&action.description)?)
-            .push(", ")
-            .json(to_json(&action.threat)?)
-            .push(", ")
-            .json(to_json(&action.operations)?)
-            .push(", ")
-            .time(action.validfrom)
-            .push(", ")
-            .time(action.expireafter)
-            .push(", ")
-            .time(or(action.starttime, Timestamp::NOT_STARTED))
-            .push(", ")
-            .time(or(action.finishtime, Timestamp::NEVER))
-            .push(", ")
-            .time(or(action.lastupdatetime, Timestamp::NOT_STARTED))
-            .push(", ")
-            .text(status.as_str())
-            .push(", ")
-            .int(i64::from(action.syntaxversion))
-            .push(", ")
-            .text(signatures)
-            .push(")");
-        let name = format!("action {}", action.id);
-        tx.execute(sql).await.map_err(|error| error.about(name))?;
-        if !signers.is_empty() {
-            let ids = signers.iter().map(|(id, _)| id.as_i64()).collect();
-            let texts = signers.iter().map(|(_, signature)| Some(signature.clone())).collect();
-            let sql = tx
-                .sql("insert into signatures (actionid, investigatorid, pgpsignature) select ")
-                .int(action.id.as_i64())
-                .push(", r.investigator, r.signature from ")
-                .rows("r", vec![Column::Int("investigator", ids), Column::Text("signature", texts)])
-                // One investigator, one signature: a second counts nothing.
-                // `true` keeps SQLite from reading "on" as part of a join.
-                .push(" where true on conflict (actionid, investigatorid) do nothing");
-            tx.execute(sql).await?;
-        }
-        tx.tell(StoreEvent::ActionCreated(action.id));
+        insert(&mut tx, action, signers).await?;
         tx.commit().await
     }
 

@@ -7,7 +7,7 @@ use mig_types::{Agent, AgentId, IdGenerator, QueueLoc, Target, Timestamp};
 
 use crate::assemble::{SELECT_AGENTS, agent};
 use crate::heartbeats;
-use crate::model::{AgentsStats, HeartbeatOutcome, Liveness, Page, Search, StoreError};
+use crate::model::{AgentsStats, HeartbeatOutcome, KillOrder, Liveness, Page, Search, StoreError};
 use crate::store::SqlStore;
 use crate::traits::AgentStore;
 
@@ -84,6 +84,18 @@ impl AgentStore for SqlStore {
     async fn search_agents(&self, search: &Search, page: Page) -> Result<Vec<Agent>> {
         let sql = self.db.sql(SELECT_AGENTS).push("agents g");
         self.read_agents(crate::search::agents(sql, search, page)).await
+    }
+
+    async fn duplicate_agents(&self, window: Duration, now: Timestamp) -> Result<Vec<Vec<Agent>>> {
+        crate::duplicates::find(&self.db, window, now).await
+    }
+
+    async fn order_kill(&self, order: &KillOrder, now: Timestamp) -> Result<bool> {
+        crate::duplicates::order(&self.db, order, now).await
+    }
+
+    async fn prune_stats(&self, age: Duration, now: Timestamp) -> Result<u64> {
+        crate::stats::prune(&self.db, age, now).await
     }
 
     async fn store_stats(&self, now: Timestamp) -> Result<AgentsStats> {

@@ -15,6 +15,10 @@ type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// A refresh time this much later than the stored one is a new environment.
 const REFRESH_SLACK: Duration = Duration::from_secs(15);
+/// After this long, nobody acts on a kill order any more: a destroyed agent
+/// that was silent for it is gone, and what speaks now is another process that
+/// happens to have its process id.
+const KILLED: Duration = Duration::from_mins(30);
 
 /// The row of an endpoint's live agent process.
 struct Live {
@@ -22,6 +26,7 @@ struct Live {
     status: Option<AgentStatus>,
     starttime: Timestamp,
     refreshtime: Timestamp,
+    heard: Timestamp,
     /// Position in [`Changes::rows`] when this batch made the row.
     fresh: Option<usize>,
 }
@@ -36,6 +41,8 @@ struct Changes {
 struct NewRow {
     id: AgentId,
     starttime: Timestamp,
+    /// When the row it replaces was heard of last.
+    heard: Option<Timestamp>,
     agent: Agent,
 }
 
@@ -82,7 +89,7 @@ async fn live_rows(tx: &mut Tx, beats: &[Agent]) -> Result<HashMap<Key, Live>> {
     let keys: Vec<Key> = beats.iter().map(key).collect();
     let sql = tx
         .sql("select cast(g.id as bigint) as id, g.queueloc, cast(g.pid as bigint) as pid, ")
-        .push("g.status, g.starttime, g.refreshtime from agents g where g.status <> 'offline' ")
+        .push("g.status, g.starttime, g.refreshtime, g.heartbeattime from agents g where g.status <> 'offline' ")
         .push("and (g.queueloc, g.pid) in (select r.queueloc, r.pid from ")
         .rows(
             "r",
@@ -103,6 +110,7 @@ async fn live_rows(tx: &mut Tx, beats: &[Agent]) -> Result<HashMap<Key, Live>> {
                 status: AgentStatus::parse(&row.text("status")?),
                 starttime: row.time("starttime")?,
                 refreshtime: row.time("refreshtime")?,
+                heard: row.time("heartbeattime")?,
                 fresh: None,
             },
         );
@@ -120,11 +128,20 @@ fn decide(
     let key = key(beat);
     let Some(row) = live.get_mut(&key) else {
         let id = ids.agent(now);
-        let fresh = Some(changes.push(id, now, beat));
+        let fresh = Some(changes.push(id, now, None, beat));
         let refreshtime = storable(beat.refreshts);
-        live.insert(key, Live { id, status: None, starttime: now, refreshtime, fresh });
+        let status = None;
+        live.insert(key, Live { id, status, starttime: now, refreshtime, heard: now, fresh });
         return HeartbeatOutcome::New(id);
     };
+    if row.status == Some(AgentStatus::Destroyed) && row.heard < now - KILLED {
+        changes.offline.push(row.id.as_i64());
+        let id = ids.agent(now);
+        let fresh = Some(changes.push(id, now, None, beat));
+        let refreshtime = storable(beat.refreshts);
+        *row = Live { id, status: None, starttime: now, refreshtime, heard: now, fresh };
+        return HeartbeatOutcome::New(id);
+    }
     // As stored: compared with what was stored before.
     let refreshtime = storable(beat.refreshts);
     let refreshed = !refreshtime.is_zero() && refreshtime > row.refreshtime + REFRESH_SLACK;
@@ -143,7 +160,7 @@ fn decide(
     }
     changes.offline.push(row.id.as_i64());
     row.id = ids.agent(now);
-    row.fresh = Some(changes.push(row.id, row.starttime, beat));
+    row.fresh = Some(changes.push(row.id, row.starttime, Some(row.heard), beat));
     HeartbeatOutcome::Refreshed(row.id)
 }
 
@@ -158,8 +175,14 @@ fn clean(beat: &Agent) -> Agent {
 }
 
 impl Changes {
-    fn push(&mut self, id: AgentId, starttime: Timestamp, beat: &Agent) -> usize {
-        self.rows.push(NewRow { id, starttime, agent: clean(beat) });
+    fn push(
+        &mut self,
+        id: AgentId,
+        starttime: Timestamp,
+        heard: Option<Timestamp>,
+        beat: &Agent,
+    ) -> usize {
+        self.rows.push(NewRow { id, starttime, heard, agent: clean(beat) });
         self.rows.len() - 1
     }
 
@@ -169,7 +192,8 @@ impl Changes {
             let sql = tx
                 .sql("update agents set status = case when status = 'destroyed' then status ")
                 .push("else 'online' end, loadername = (select l.loadername from loaders l ")
-                .push("where l.queueloc = agents.queueloc), heartbeattime = ")
+                .push("where l.queueloc = agents.queueloc), heardbefore = heartbeattime, ")
+                .push("heartbeattime = ")
                 .time(now)
                 .push(" where id")
                 .among(std::mem::take(&mut self.kept));
@@ -207,12 +231,14 @@ impl Changes {
         let sql = tx
             .sql("insert into agents (id, name, queueloc, mode, version, pid, starttime, ")
             .push("refreshtime, environment, tags, heartbeattime, destructiontime, status, ")
-            .push("loadername) select r.id, r.name, r.queueloc, r.mode, r.version, r.pid, ")
+            .push("heardbefore, loadername) select r.id, r.name, r.queueloc, r.mode, r.version, r.pid, ")
             .push("r.starttime, r.refreshtime, r.environment, r.tags, ")
             .time(now)
             .push(", ")
             .time(Timestamp::NEVER)
-            .push(", 'online', (select l.loadername from loaders l where l.queueloc = r.queueloc)")
+            .push(", 'online', case when r.heardbefore > ")
+            .time(Timestamp::ZERO)
+            .push(" then r.heardbefore end, (select l.loadername from loaders l where l.queueloc = r.queueloc)")
             .push(" from ")
             .rows(
                 "r",
@@ -228,12 +254,21 @@ impl Changes {
                         "refreshtime",
                         self.rows.iter().map(|row| row.agent.refreshts).collect(),
                     ),
+                    // No heartbeat is as old as zero, which stands for none.
+                    Column::Time(
+                        "heardbefore",
+                        self.rows
+                            .iter()
+                            .map(|row| row.heard.unwrap_or(Timestamp::ZERO))
+                            .collect(),
+                    ),
                     Column::Json("environment", environments),
                     Column::Json("tags", tags),
                 ],
             )
             .push(" where true on conflict (queueloc, pid) where status <> 'offline' ")
-            .push("do update set heartbeattime = excluded.heartbeattime ")
+            .push("do update set heardbefore = agents.heartbeattime, ")
+            .push("heartbeattime = excluded.heartbeattime ")
             .push("returning cast(id as bigint) as id, queueloc, cast(pid as bigint) as pid");
         let mut renamed = HashMap::new();
         for row in tx.fetch(sql).await? {

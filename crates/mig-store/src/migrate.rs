@@ -24,10 +24,14 @@ const POSTGRES: &[Migration] = &[
     migration!("postgres", "0001_original"),
     migration!("postgres", "0002_delivery"),
     migration!("postgres", "0003_grants"),
+    migration!("postgres", "0004_duplicates"),
 ];
 
-const SQLITE: &[Migration] =
-    &[migration!("sqlite", "0001_original"), migration!("sqlite", "0002_delivery")];
+const SQLITE: &[Migration] = &[
+    migration!("sqlite", "0001_original"),
+    migration!("sqlite", "0002_delivery"),
+    migration!("sqlite", "0003_duplicates"),
+];
 
 const SCHEMA_TABLE: &str = "create table if not exists mig_schema \
      (version bigint not null primary key, name text not null)";

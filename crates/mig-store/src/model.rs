@@ -254,6 +254,41 @@ pub struct LoaderReport {
     pub queueloc: String,
 }
 
+/// What one of several schedulers does for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// Counting agents.
+    Statistics,
+    /// Looking for endpoints with several agents.
+    Duplicates,
+    /// Deleting the queues of endpoints that vanished.
+    QueueCleanup,
+}
+
+impl Job {
+    /// The name in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Statistics => "statistics",
+            Self::Duplicates => "duplicates",
+            Self::QueueCleanup => "queue cleanup",
+        }
+    }
+}
+
+/// An action that ends one of several agents of an endpoint.
+#[derive(Debug, Clone)]
+pub struct KillOrder {
+    /// Signed; its target names the endpoint.
+    pub action: Action,
+    /// The scheduler's identity and its signature.
+    pub signer: (InvestigatorId, String),
+    /// The agent that must go.
+    pub victim: AgentId,
+    /// A victim of an earlier order is ordered again after this long.
+    pub again_after: Duration,
+}
+
 /// A row of `agents_stats`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentsStats {

@@ -59,6 +59,14 @@ pub(crate) async fn store(db: &Db, now: Timestamp) -> Result<AgentsStats> {
     Ok(stats)
 }
 
+pub(crate) async fn prune(db: &Db, age: Duration, now: Timestamp) -> Result<u64> {
+    let mut tx = db.begin().await?;
+    let sql = tx.sql("delete from agents_stats where timestamp < ").time(now - age);
+    let pruned = tx.execute(sql).await?;
+    tx.commit().await?;
+    Ok(pruned)
+}
+
 async fn compute(db: &Db, now: Timestamp) -> Result<AgentsStats> {
     let mut sql = seen(db, now);
     for (name, condition) in ENDPOINTS {

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 use crate::model::{
     AgentsStats, ApiKeyRow, FinishOutcome, Finished, HeartbeatOutcome, InvestigatorChange,
-    InvestigatorRow, Liveness, LoaderReport, LoaderRow, LoaderSecret, ManifestRow, NewCommand,
+    InvestigatorRow, Job, KillOrder, Liveness, LoaderReport, LoaderRow, LoaderSecret, ManifestRow, NewCommand,
     NewInvestigator, NewLoader, NewManifest, Owner, Page, Search, SignOutcome, StoreError,
     StoreEvent, Unpublished,
 };
@@ -161,8 +161,23 @@ pub trait AgentStore: Send + Sync {
     /// Agents by filter, heard last first.
     async fn search_agents(&self, search: &Search, page: Page) -> Result<Vec<Agent>>;
 
+    /// Endpoints on which several agents take turns: daemons that each were
+    /// heard of at least twice within `window`, one between two heartbeats of
+    /// the other. One list an endpoint, the agent started first at its head,
+    /// destroyed ones among them.
+    async fn duplicate_agents(&self, window: Duration, now: Timestamp) -> Result<Vec<Vec<Agent>>>;
+
+    /// Stores a kill order as a pending action and marks its victim
+    /// `destroyed`, in one transaction. Does nothing, and returns `false`, when
+    /// an order of the same signer for the same target is still open, or the
+    /// victim is neither live nor destroyed long enough ago.
+    async fn order_kill(&self, order: &KillOrder, now: Timestamp) -> Result<bool>;
+
     /// Computes all counters from the agents' rows and appends them.
     async fn store_stats(&self, now: Timestamp) -> Result<AgentsStats>;
+
+    /// Deletes statistics older than `age`; how many rows.
+    async fn prune_stats(&self, age: Duration, now: Timestamp) -> Result<u64>;
 
     /// The newest statistics, if any were stored.
     async fn latest_stats(&self) -> Result<Option<AgentsStats>>;
@@ -327,10 +342,27 @@ pub trait LoaderStore: Send + Sync {
     async fn search_loaders(&self, search: &Search, page: Page) -> Result<Vec<Loader>>;
 }
 
+/// Who does what for all.
+#[async_trait]
+pub trait LeaseStore: Send + Sync {
+    /// Takes a job for a while, when it is free, its lease ran out, or `owner`
+    /// has it already. Whether it did.
+    async fn lease(
+        &self,
+        job: Job,
+        owner: &Owner,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<bool>;
+
+    /// Gives up every job that `owner` has.
+    async fn release(&self, owner: &Owner) -> Result<()>;
+}
+
 /// Everything at rest.
 #[async_trait]
 pub trait Store:
-    ActionStore + CommandStore + AgentStore + InvestigatorStore + ManifestStore + LoaderStore
+    ActionStore + CommandStore + AgentStore + InvestigatorStore + ManifestStore + LoaderStore + LeaseStore
 {
     /// Events from this and, where the database can tell, other processes.
     fn events(&self) -> broadcast::Receiver<StoreEvent>;

@@ -7,12 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mig_store::{
     ActionStore, AgentStore, AgentsStats, ApiKeyRow, CommandStore, FinishOutcome, Finished,
-    HeartbeatOutcome, InvestigatorChange, InvestigatorRow, InvestigatorStore, Liveness, NewCommand,
-    NewInvestigator, Owner, Page, Search, Store, StoreError, StoreEvent, Unpublished,
+    HeartbeatOutcome, InvestigatorChange, InvestigatorRow, InvestigatorStore, Job, KillOrder,
+    LeaseStore, Liveness, LoaderReport, LoaderRow, LoaderSecret, LoaderStore, ManifestRow,
+    ManifestStore, NewCommand, NewInvestigator, NewLoader, NewManifest, Owner, Page, Search,
+    SignOutcome, Store, StoreError, StoreEvent, Unpublished,
 };
 use mig_types::{
     Action, ActionId, Agent, AgentId, Command, CommandId, Fingerprint, IdGenerator, InvestigatorId,
-    QueueLoc, Target, Timestamp,
+    Loader, LoaderId, LoaderTarget, ManifestId, ManifestStatus, QueueLoc, Target, Timestamp,
 };
 use tokio::sync::broadcast;
 
@@ -202,6 +204,21 @@ impl AgentStore for FlakyStore {
         self.inner.store_stats(now).await
     }
 
+    async fn duplicate_agents(&self, window: Duration, now: Timestamp) -> Result<Vec<Vec<Agent>>> {
+        self.gate()?;
+        self.inner.duplicate_agents(window, now).await
+    }
+
+    async fn order_kill(&self, order: &KillOrder, now: Timestamp) -> Result<bool> {
+        self.gate()?;
+        self.inner.order_kill(order, now).await
+    }
+
+    async fn prune_stats(&self, age: Duration, now: Timestamp) -> Result<u64> {
+        self.gate()?;
+        self.inner.prune_stats(age, now).await
+    }
+
     async fn latest_stats(&self) -> Result<Option<AgentsStats>> {
         self.gate()?;
         self.inner.latest_stats().await
@@ -273,6 +290,145 @@ impl InvestigatorStore for FlakyStore {
     ) -> Result<(InvestigatorRow, String)> {
         self.gate()?;
         self.inner.scheduler_identity(new, now).await
+    }
+}
+
+#[async_trait]
+impl ManifestStore for FlakyStore {
+    async fn insert_manifest(&self, new: &NewManifest, now: Timestamp) -> Result<ManifestId> {
+        self.gate()?;
+        self.inner.insert_manifest(new, now).await
+    }
+
+    async fn manifest(&self, id: ManifestId) -> Result<Option<ManifestRow>> {
+        self.gate()?;
+        self.inner.manifest(id).await
+    }
+
+    async fn manifest_content(&self, id: ManifestId) -> Result<Option<String>> {
+        self.gate()?;
+        self.inner.manifest_content(id).await
+    }
+
+    async fn manifest_signatures(&self, id: ManifestId) -> Result<Vec<(InvestigatorId, String)>> {
+        self.gate()?;
+        self.inner.manifest_signatures(id).await
+    }
+
+    async fn sign_manifest(
+        &self,
+        id: ManifestId,
+        signer: InvestigatorId,
+        signature: &str,
+        required: u32,
+    ) -> Result<SignOutcome> {
+        self.gate()?;
+        self.inner.sign_manifest(id, signer, signature, required).await
+    }
+
+    async fn change_manifest(
+        &self,
+        id: ManifestId,
+        status: ManifestStatus,
+    ) -> Result<Option<ManifestStatus>> {
+        self.gate()?;
+        self.inner.change_manifest(id, status).await
+    }
+
+    async fn active_manifests(&self, limit: u32) -> Result<Vec<ManifestRow>> {
+        self.gate()?;
+        self.inner.active_manifests(limit).await
+    }
+
+    async fn search_manifests(&self, search: &Search, page: Page) -> Result<Vec<ManifestRow>> {
+        self.gate()?;
+        self.inner.search_manifests(search, page).await
+    }
+}
+
+#[async_trait]
+impl LoaderStore for FlakyStore {
+    async fn insert_loader(&self, new: &NewLoader, now: Timestamp) -> Result<Loader> {
+        self.gate()?;
+        self.inner.insert_loader(new, now).await
+    }
+
+    async fn loader(&self, id: LoaderId) -> Result<Option<Loader>> {
+        self.gate()?;
+        self.inner.loader(id).await
+    }
+
+    async fn loader_by_prefix(&self, prefix: &str) -> Result<Option<LoaderRow>> {
+        self.gate()?;
+        self.inner.loader_by_prefix(prefix).await
+    }
+
+    async fn enable_loader(&self, id: LoaderId, enabled: bool) -> Result<bool> {
+        self.gate()?;
+        self.inner.enable_loader(id, enabled).await
+    }
+
+    async fn expect_of_loader(&self, id: LoaderId, expectenv: &str) -> Result<bool> {
+        self.gate()?;
+        self.inner.expect_of_loader(id, expectenv).await
+    }
+
+    async fn rekey_loader(&self, id: LoaderId, secret: &LoaderSecret) -> Result<Option<Loader>> {
+        self.gate()?;
+        self.inner.rekey_loader(id, secret).await
+    }
+
+    async fn report_loader(
+        &self,
+        id: LoaderId,
+        report: &LoaderReport,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.gate()?;
+        self.inner.report_loader(id, report, now).await
+    }
+
+    async fn loader_fits(
+        &self,
+        id: LoaderId,
+        target: &LoaderTarget,
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.gate()?;
+        self.inner.loader_fits(id, target, now).await
+    }
+
+    async fn loaders_by_target(
+        &self,
+        target: &LoaderTarget,
+        now: Timestamp,
+    ) -> Result<Vec<Loader>> {
+        self.gate()?;
+        self.inner.loaders_by_target(target, now).await
+    }
+
+    async fn search_loaders(&self, search: &Search, page: Page) -> Result<Vec<Loader>> {
+        self.gate()?;
+        self.inner.search_loaders(search, page).await
+    }
+}
+
+#[async_trait]
+impl LeaseStore for FlakyStore {
+    async fn lease(
+        &self,
+        job: Job,
+        owner: &Owner,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.gate()?;
+        self.inner.lease(job, owner, lease, now).await
+    }
+
+    async fn release(&self, owner: &Owner) -> Result<()> {
+        self.gate()?;
+        self.inner.release(owner).await
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) enum Lock {
     Investigators,
     /// Migrations.
     Schema,
+    /// Orders against duplicate agents.
+    Duplicates,
 }
 
 impl Lock {
@@ -63,6 +65,7 @@ impl Lock {
         match self {
             Self::Investigators => 0x6d69_6701,
             Self::Schema => 0x6d69_6702,
+            Self::Duplicates => 0x6d69_6703,
         }
     }
 }

@@ -17,6 +17,7 @@ on_both!(
     two_first_heartbeats_at_once_make_one_row,
     a_taken_agent_id_is_drawn_again,
     a_hostile_heartbeat_spoils_no_query,
+    what_speaks_with_the_pid_of_a_killed_agent_is_new,
     a_refresh_between_command_and_result_loses_nothing,
 );
 
@@ -173,6 +174,22 @@ async fn a_hostile_heartbeat_spoils_no_query(platform: &Platform) {
     assert_eq!(agent.environment.ident, "DebNULLian");
     assert_eq!(agent.tags.get("opNULLerator"), Some(&json!({"deep": "NULL"})));
     assert_eq!(platform.text("select environment ->> 'os' from agents").await, "NULL");
+
+    // Targets look into the JSON of every row: one bad row would fail them all.
+    platform.enroll(&["linux.b"], at(1)).await;
+    for (target, chosen) in [
+        ("environment->>'os' = 'NULL'", vec!["linux.a"]),
+        ("environment->>'os' = 'linux'", vec!["linux.b"]),
+        ("environment->>'ident' ILIKE 'deb%'", vec!["linux.a"]),
+        ("tags->>'opNULLerator' LIKE '%NULL%'", vec!["linux.a"]),
+        ("tags->>'operator' = 'it'", vec!["linux.b"]),
+        ("version = '1NULL' OR name LIKE 'linux%'", vec!["linux.a", "linux.b"]),
+    ] {
+        let agents = platform.store.agents_by_target(&target.parse().unwrap(), at(2)).await;
+        let agents = agents.unwrap_or_else(|error| panic!("{target}: {error:?}"));
+        let queuelocs: Vec<_> = agents.into_iter().map(|agent| agent.queueloc).collect();
+        assert_eq!(queuelocs, chosen, "{target}");
+    }
 }
 
 async fn a_refresh_between_command_and_result_loses_nothing(platform: &Platform) {
@@ -183,4 +200,22 @@ async fn a_refresh_between_command_and_result_loses_nothing(platform: &Platform)
     assert_eq!(outcome.await, mig_store::FinishOutcome::Stored(id));
     let counters = platform.store.action(id).await.unwrap().unwrap().counters;
     assert_eq!((counters.sent, counters.success), (1, 1));
+}
+
+async fn what_speaks_with_the_pid_of_a_killed_agent_is_new(platform: &Platform) {
+    let New(victim) = take_one(platform, beat("linux.a", 7), at(0)).await else {
+        panic!("not new")
+    };
+    platform.execute("update agents set status = 'destroyed'").await;
+    assert_eq!(take_one(platform, beat("linux.a", 7), at(60)).await, Updated(victim));
+    let half_an_hour = 60 + 30 * 60;
+    assert_eq!(take_one(platform, beat("linux.a", 7), at(half_an_hour)).await, Updated(victim));
+    let later = 2 * half_an_hour;
+    let New(id) = take_one(platform, beat("linux.a", 7), at(later)).await else {
+        panic!("a process that took over the pid is another agent")
+    };
+    assert_eq!(take_one(platform, beat("linux.a", 7), at(later + 60)).await, Updated(id));
+    let status = async |id| platform.store.agent(id).await.unwrap().unwrap().status;
+    assert_eq!(status(victim).await, Some(AgentStatus::Offline));
+    assert_eq!(status(id).await, Some(AgentStatus::Online));
 }

@@ -9,10 +9,12 @@
 mod actions;
 mod agents;
 mod commands;
+mod duplicates;
 mod events;
 mod finish;
 mod heartbeats;
 mod investigators;
+mod leases;
 mod loaders;
 mod manifests;
 mod migrations;
