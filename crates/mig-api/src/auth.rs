@@ -133,7 +133,10 @@ async fn verify_token(
 }
 
 async fn by_api_key(state: &ApiState, key: &str, from: IpAddr) -> Result<InvestigatorRow, Problem> {
-    let refused = || Problem::unauthorized("API key authentication failed");
+    let refused = || {
+        let reason = "API key authentication failed";
+        Problem::unauthorized(format!("Authorization verification failed with error '{reason}'"))
+    };
     if !secrets::is_key(key, API_KEY_LEN) {
         return Err(refused());
     }

@@ -137,8 +137,7 @@ fn permissions(form: &Form) -> Result<Option<Permissions>, Problem> {
 }
 
 fn invalid(field: &str, text: &str) -> Problem {
-    let text = shorten(text);
-    Problem::bad_request(format!("Invalid investigator {field} '{text}': active or disabled"))
+    Problem::bad_request(format!("Invalid investigator {field} '{}'", shorten(text)))
 }
 
 pub(crate) async fn update(
