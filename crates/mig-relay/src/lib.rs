@@ -137,6 +137,13 @@ pub trait Relay: Send + Sync {
     /// Returns whether it is gone.
     async fn delete_if_unused(&self, queueloc: &QueueLoc) -> Result<bool, RelayError>;
 
+    /// Messages ready in a queue of schedulers and read by nobody yet. `None`
+    /// when the relay cannot tell.
+    async fn backlog(&self, source: &Source) -> Result<Option<u64>, RelayError> {
+        let _ = source;
+        Ok(None)
+    }
+
     /// Address without credentials, for messages.
     fn endpoint(&self) -> String;
 

@@ -124,6 +124,7 @@ pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), Sched
         }
     }
     let outcomes = store(scheduler, &finished).await?;
+    scheduler.metrics.results.add(["unreadable"], faults.len() as u64);
     for fault in &faults {
         tracing::error!("result dropped: {}", Chain(fault));
     }
@@ -133,9 +134,11 @@ pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), Sched
         match outcome {
             Ok(FinishOutcome::Stored(action)) => {
                 touched.insert(action);
+                scheduler.metrics.results.add([result.status.as_str()], 1);
                 news.push((events::COMMAND_RESULTS, body.clone()));
             }
             Ok(FinishOutcome::AlreadyFinal(action, status)) => {
+                scheduler.metrics.results.add(["repeated"], 1);
                 tracing::debug!(
                     action.id = %action,
                     command.id = %result.id,
@@ -144,12 +147,18 @@ pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), Sched
                 // The one that stored it may have died before its event.
                 news.push((events::COMMAND_RESULTS, body.clone()));
             }
-            Ok(FinishOutcome::Unknown) => tracing::warn!(
-                command.id = %result.id,
-                "result dropped: no such command for agent '{}'",
-                result.queueloc
-            ),
-            Err(error) => set_aside(scheduler, result, body, &error).await,
+            Ok(FinishOutcome::Unknown) => {
+                scheduler.metrics.results.add(["unknown"], 1);
+                tracing::warn!(
+                    command.id = %result.id,
+                    "result dropped: no such command for agent '{}'",
+                    result.queueloc
+                );
+            }
+            Err(error) => {
+                scheduler.metrics.results.add(["database"], 1);
+                set_aside(scheduler, result, body, &error).await;
+            }
         }
     }
     report(scheduler, touched).await;

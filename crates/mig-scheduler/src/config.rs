@@ -1,5 +1,6 @@
 //! The file `scheduler.cfg`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub struct SchedulerConfig {
     pub postgres: PostgresSection,
     pub mq: MqSection,
     pub logging: LogConfig,
+    pub metrics: MetricsSection,
     pub debug: DebugSection,
     pub pgp: PgpSection,
 }
@@ -47,9 +49,9 @@ pub struct AgentSection {
     pub heartbeatfreq: Duration,
     /// File of queuelocs that may join; empty for everybody.
     pub whitelist: PathBuf,
-    /// Accepted; duplicates are left to their operators.
+    /// Look for endpoints with several agents.
     pub detectmultiagents: bool,
-    /// Accepted; duplicates are left to their operators.
+    /// Order the end of one of them, instead of a warning.
     pub killdupagents: bool,
     /// One log line for each command.
     pub logactions: bool,
@@ -96,6 +98,9 @@ pub struct PeriodicSection {
     /// Time between two clean-ups of queues.
     #[serde(with = "mig_types::duration::serde_text")]
     pub queuescleanupfreq: Duration,
+    /// Age at which statistics about agents are deleted.
+    #[serde(with = "mig_types::duration::serde_text")]
+    pub keepstatistics: Duration,
 }
 
 impl Default for PeriodicSection {
@@ -104,6 +109,7 @@ impl Default for PeriodicSection {
             freq: Duration::from_secs(87),
             deleteafter: Duration::from_hours(72),
             queuescleanupfreq: Duration::from_hours(24),
+            keepstatistics: Duration::from_hours(365 * 24),
         }
     }
 }
@@ -190,6 +196,14 @@ impl Default for MqSection {
     }
 }
 
+/// Section `[metrics]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsSection {
+    /// `address:port` of the listener for monitoring; empty for none.
+    pub listen: String,
+}
+
 /// Section `[debug]`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -230,6 +244,7 @@ impl SchedulerConfig {
             ("periodic.freq", self.periodic.freq, Duration::from_millis(100)),
             ("periodic.deleteafter", self.periodic.deleteafter, second),
             ("periodic.queuescleanupfreq", self.periodic.queuescleanupfreq, second),
+            ("periodic.keepstatistics", self.periodic.keepstatistics, second),
             ("mq.timeout", self.mq.timeout, second),
         ] {
             if value < least {
@@ -253,11 +268,27 @@ impl SchedulerConfig {
             }
         }
         self.sslmode()?;
+        self.metrics_address()?;
         let empty = |path: &Path| path.as_os_str().is_empty();
         if empty(&self.mq.tlscert) != empty(&self.mq.tlskey) {
             return Err(ConfigError::invalid("mq.tlskey", "goes together with mq.tlscert"));
         }
         Ok(())
+    }
+
+    /// Where monitoring is served, if anywhere.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] on what is no address with a port.
+    pub fn metrics_address(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        if self.metrics.listen.is_empty() {
+            return Ok(None);
+        }
+        let address = self.metrics.listen.parse();
+        address
+            .map(Some)
+            .map_err(|_| ConfigError::invalid("metrics.listen", "must be an address and a port"))
     }
 
     fn sslmode(&self) -> Result<SslMode, ConfigError> {
@@ -275,12 +306,16 @@ impl SchedulerConfig {
             agent_timeout: self.agent.timeout,
             heartbeat_frequency: self.agent.heartbeatfreq,
             whitelist: (!whitelist.as_os_str().is_empty()).then(|| whitelist.clone()),
+            detect_duplicates: self.agent.detectmultiagents,
+            kill_duplicates: self.agent.killdupagents,
             log_actions: self.agent.logactions,
             debug_heartbeats: self.debug.heartbeats,
             collector_frequency: self.collector.freq,
             periodic_frequency: self.periodic.freq,
             queues_cleanup_frequency: self.periodic.queuescleanupfreq,
             delete_after: self.periodic.deleteafter,
+            keep_statistics: self.periodic.keepstatistics,
+            observe: !self.metrics.listen.is_empty(),
             spool: Some(self.directories.spool.clone()),
             ..Settings::default()
         }
@@ -375,6 +410,8 @@ mod tests {
             ("[postgres]\nport = 0", "port"),
             ("[postgres]\nport = 65536", "port"),
             ("[mq]\nuser = \"\"", "user"),
+            ("[metrics]\nlisten = \"9106\"", "listen"),
+            ("[periodic]\nkeepstatistics = \"0s\"", "keepstatistics"),
             ("[mq]\ntlscert = \"/etc/mig/scheduler.crt\"", "tlskey"),
         ] {
             let error = parse(text).expect_err(text).to_string();

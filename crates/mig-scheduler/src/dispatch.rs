@@ -36,6 +36,19 @@ pub(crate) enum Refusal {
     NoAgent,
 }
 
+impl Refusal {
+    /// One word, for counting.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Fault(_) => "structure",
+            Self::Signature(_) => "signature",
+            Self::Target(_) => "target",
+            Self::Evaluation(_) => "evaluation",
+            Self::NoAgent => "no agent",
+        }
+    }
+}
+
 /// Dispatches every action that waits. Returns how many left the queue.
 ///
 /// # Errors
@@ -104,6 +117,7 @@ async fn dispatch(
                     action.name,
                     commands.len()
                 );
+                scheduler.metrics.actions.add(["dispatched"], 1);
                 log_commands(scheduler, action, &agents);
                 scheduler.wake.publish.notify_one();
                 return Ok(());
@@ -162,6 +176,8 @@ async fn invalidate(
         .invalidate(action.id, &reason, now)
         .await
         .map_err(SchedulerError::store("invalidate an action"))?;
+    scheduler.metrics.actions.add(["invalid"], 1);
+    scheduler.metrics.refused.add([refusal.word()], 1);
     tracing::warn!(action.id = %action.id, "action '{}' is invalid: {reason}", action.name);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mig_types::{Action, Timestamp, duration};
 
-use crate::error::SchedulerError;
+use crate::error::{Chain, SchedulerError};
 use crate::scheduler::Scheduler;
 
 /// How long results under way are waited for after an action's end.
@@ -20,11 +20,13 @@ pub async fn run(scheduler: &Scheduler) -> Result<(), SchedulerError> {
     let now = scheduler.now();
     let swept = scheduler.store().sweep_expired_actions(now).await;
     for id in swept.map_err(SchedulerError::store("sweep expired actions"))? {
+        scheduler.metrics.refused.add(["expired"], 1);
         tracing::warn!(action.id = %id, "action is invalid: it expired before it could run");
     }
     let expired = scheduler.store().expire_commands(GRACE, now).await;
     for (id, count) in expired.map_err(SchedulerError::store("expire commands"))? {
         tracing::info!(action.id = %id, "expiring {count} commands of action {id}");
+        scheduler.metrics.results.add(["expired"], count);
         scheduler.touch([id]);
     }
     complete(scheduler).await?;
@@ -37,6 +39,12 @@ pub(crate) async fn complete(scheduler: &Scheduler) -> Result<(), SchedulerError
     let completed = scheduler.store().complete_actions(now).await;
     for action in completed.map_err(SchedulerError::store("complete actions"))? {
         scheduler.untouch(action.id);
+        scheduler.metrics.actions.add(["completed"], 1);
+        if let Some(spool) = scheduler.spool()
+            && let Err(error) = spool.land(&action).await
+        {
+            tracing::warn!(action.id = %action.id, "spool: {}", Chain(&error));
+        }
         log_action(&action, now);
         tracing::info!(action.id = %action.id, "action '{}' is completed", action.name);
     }

@@ -48,6 +48,20 @@ pub enum HeartbeatFault {
     Stale(QueueLoc, Timestamp),
 }
 
+impl HeartbeatFault {
+    /// One word, for counting.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::TooLarge(_) => "too large",
+            Self::NoObject | Self::Json(_) => "unreadable",
+            Self::QueueLoc(_) => "queueloc",
+            Self::Name(_) => "name",
+            Self::Version(_) => "version",
+            Self::Stale(..) => "stale",
+        }
+    }
+}
+
 /// Reads a heartbeat as an agent sent it. Mode, lengths and age are checked,
 /// the whitelist is not. U+0000 in free-form parts becomes `NULL`.
 ///
@@ -122,11 +136,13 @@ pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), Sched
                 "whitelist cannot be read, {} heartbeats dropped: {error}",
                 batch.len()
             );
+            scheduler.metrics.heartbeats.add(["no whitelist"], batch.len() as u64);
             return Ok(());
         }
     };
     let sorted = sort(batch, &rules, scheduler.settings().agent_timeout, now);
     let outcomes = store(scheduler, &sorted.beats).await?;
+    measure(scheduler, &sorted, &outcomes);
     let mut news = Vec::new();
     for fault in &sorted.faults {
         if let HeartbeatFault::Stale(..) = fault {
@@ -163,6 +179,26 @@ pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), Sched
     }
     events::publish(scheduler, news).await;
     Ok(())
+}
+
+/// Counts a batch that was stored.
+fn measure(
+    scheduler: &Scheduler,
+    sorted: &Sorted<'_>,
+    outcomes: &[Result<HeartbeatOutcome, mig_store::StoreError>],
+) {
+    let metrics = &scheduler.metrics;
+    let oldest = sorted.beats.iter().map(|beat| beat.heartbeatts).min();
+    if let Some(oldest) = oldest {
+        metrics.insertion_lag.set(scheduler.now().since(oldest).as_secs_f64());
+    }
+    let stored = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    metrics.heartbeats.add(["stored"], stored as u64);
+    metrics.heartbeats.add(["database"], (outcomes.len() - stored) as u64);
+    metrics.heartbeats.add(["whitelist"], sorted.refused.len() as u64);
+    for fault in &sorted.faults {
+        metrics.heartbeats.add([fault.word()], 1);
+    }
 }
 
 fn sort<'a>(batch: &'a [Delivery], rules: &Rules, timeout: Duration, now: Timestamp) -> Sorted<'a> {

@@ -3,7 +3,7 @@
 use mig_sign::sign::SecretKey;
 use mig_store::{InvestigatorRow, NewInvestigator, StoreError};
 use mig_types::investigator::SCHEDULER_NAME;
-use mig_types::{Fingerprint, Permissions};
+use mig_types::{Fingerprint, InvestigatorId, Permissions};
 
 use crate::error::SchedulerError;
 use crate::scheduler::Scheduler;
@@ -11,9 +11,15 @@ use crate::scheduler::Scheduler;
 /// The user id of the key.
 const USER_ID: &str = "migscheduler (MIG Scheduler action signing key) <scheduler@mig>";
 
-/// Loads the scheduler's key, making it on the very first start. Returns its
-/// fingerprint.
-pub(crate) async fn load(scheduler: &Scheduler) -> Result<Fingerprint, SchedulerError> {
+/// Who the schedulers are.
+pub(crate) struct Identity {
+    pub(crate) id: InvestigatorId,
+    pub(crate) key: SecretKey,
+}
+
+/// Loads the scheduler's key, making it on the very first start.
+pub(crate) async fn load(scheduler: &Scheduler) -> Result<Identity, SchedulerError> {
+    tracing::debug!("leaving makeSecring()");
     let rows = scheduler.store().active_investigators().await;
     let rows = rows.map_err(SchedulerError::store("look for the scheduler's key"))?;
     let existing = rows.iter().filter(|row| row.name == SCHEDULER_NAME).min_by_key(|row| row.id);
@@ -37,12 +43,13 @@ pub(crate) async fn load(scheduler: &Scheduler) -> Result<Fingerprint, Scheduler
             "created {SCHEDULER_NAME} identity with ID {} and key ID {fingerprint}",
             row.id
         );
+        tracing::debug!("leaving makeSchedulerInvestigator()");
     }
     tracing::debug!("loaded scheduler private key from database");
     let key = SecretKey::from_armored(&armored)
         .map_err(|source| SchedulerError::Identity { source: Box::new(source) })?;
     tracing::info!("Loaded scheduler investigator with key id {}", key.fingerprint());
-    Ok(key.fingerprint().clone())
+    Ok(Identity { id: row.id, key })
 }
 
 /// Stands for a key that exists already, which spares the making of one. Were

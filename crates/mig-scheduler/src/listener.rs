@@ -59,7 +59,7 @@ pub(crate) async fn listen(
         opened = open(scheduler, intake) => opened,
     };
     let mut consumer = opened?;
-    tracing::info!("{} initialized", intake.name);
+    tracing::info!("{} reads its queue", intake.name);
     loop {
         let batch = tokio::select! {
             biased;

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use mig_store::Liveness;
+use mig_store::{Job, Liveness};
 use mig_types::duration;
 
+use crate::duplicates;
 use crate::error::{Chain, SchedulerError};
 use crate::scheduler::Scheduler;
 
@@ -40,8 +41,33 @@ pub async fn run(scheduler: &Scheduler) -> Result<(), SchedulerError> {
         }
         Err(source) => Err(SchedulerError::Store { doing: "mark silent agents", source }),
     };
+    let counted = statistics(scheduler).await;
+    let detected = duplicates::run(scheduler).await;
+    swept?;
+    counted?;
+    detected?;
+    tracing::info!("periodic run done in {}", duration::format(begun.elapsed()));
+    Ok(())
+}
+
+/// Counts agents. One of several schedulers does it, and goes on doing it while
+/// it lives.
+async fn statistics(scheduler: &Scheduler) -> Result<(), SchedulerError> {
+    let now = scheduler.now();
+    if !scheduler.leads(Job::Statistics, now).await? {
+        return Ok(());
+    }
+    let begun = Instant::now();
     let stats = scheduler.store().store_stats(now).await;
     let stats = stats.map_err(SchedulerError::store("store statistics"))?;
+    let pruned = scheduler.store().prune_stats(scheduler.settings().keep_statistics, now).await;
+    pruned.map_err(SchedulerError::store("delete old statistics"))?;
+    tracing::debug!("statistics took {} to run", duration::format(begun.elapsed()));
+    let gauges = &scheduler.metrics.agents;
+    #[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 agents")]
+    for (status, count) in [("online", stats.online_agents), ("idle", stats.idle_agents)] {
+        gauges.set([status], count as f64);
+    }
     tracing::debug!(
         "{} agents online on {} endpoints, {} idle on {}",
         stats.online_agents,
@@ -49,7 +75,5 @@ pub async fn run(scheduler: &Scheduler) -> Result<(), SchedulerError> {
         stats.idle_agents,
         stats.idle_endpoints
     );
-    swept?;
-    tracing::info!("periodic run done in {}", duration::format(begun.elapsed()));
     Ok(())
 }

@@ -105,6 +105,10 @@ async fn publish(
             }
         }
     }
+    let metrics = &scheduler.metrics;
+    metrics.published.add(taken.len() as u64);
+    metrics.publish_retries.add(["no queue"], nobody.len() as u64);
+    metrics.publish_retries.add(["relay"], again.len() as u64);
     scheduler.unsent.put(again);
     warn_unroutable(&nobody);
     let count = taken.len();

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mig_relay::Relay;
 use mig_runtime::Shutdown;
 use mig_runtime::clock::Clock;
 use mig_runtime::whitelist::Whitelist;
-use mig_store::{Owner, Store, StoreEvent, Unpublished};
+use mig_store::{Job, Owner, Store, StoreEvent, Unpublished};
 use mig_types::{Action, ActionId, CommandId, Fingerprint, IdGenerator, Timestamp};
 use tokio::sync::{Notify, OnceCell, broadcast};
 use tokio::task::JoinSet;
@@ -17,19 +17,24 @@ use tracing::Instrument as _;
 
 use crate::backoff::Backoff;
 use crate::error::{Chain, SchedulerError};
+use crate::identity::Identity;
 use crate::intake::Unsettled;
 use crate::keys::KeyCache;
 use crate::leased::Leased;
 use crate::listener::{Intake, listen};
+use crate::metrics::SchedulerMetrics;
 use crate::settings::Settings;
 use crate::spool::Spool;
 use crate::supervise::supervise;
 use crate::{
-    cleanup, collect, dispatch, events, expire, heartbeats, identity, intake, liveness, publish,
+    cleanup, collect, dispatch, events, expire, heartbeats, identity, intake, liveness, observe,
+    publish,
 };
 
 /// Longest wait after a pass that failed.
 const MAX_WAIT: Duration = Duration::from_secs(5);
+/// Time to give up leases when the store does not answer.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Time that tasks get to finish what is in hand.
 const DRAIN: Duration = Duration::from_secs(15);
 
@@ -43,7 +48,8 @@ pub struct Scheduler {
     owner: Owner,
     ids: IdGenerator,
     spool: Option<Spool>,
-    identity: OnceCell<Fingerprint>,
+    identity: OnceCell<Identity>,
+    pub(crate) metrics: SchedulerMetrics,
     touched: Mutex<BTreeSet<ActionId>>,
     pub(crate) keys: KeyCache,
     pub(crate) whitelist: Arc<Whitelist>,
@@ -79,6 +85,7 @@ impl Scheduler {
             ids: IdGenerator::new(mig_runtime::random::u64()),
             spool: settings.spool.clone().map(Spool::new),
             identity: OnceCell::new(),
+            metrics: SchedulerMetrics::default(),
             touched: Mutex::default(),
             keys: KeyCache::default(),
             whitelist: Arc::new(Whitelist::new(settings.whitelist.clone())),
@@ -98,16 +105,23 @@ impl Scheduler {
     ///
     /// When spool or store do not let us.
     pub async fn prepare(&self) -> Result<Fingerprint, SchedulerError> {
+        Ok(self.identity().await?.key.fingerprint().clone())
+    }
+
+    /// Creates what is missing of the spool.
+    pub(crate) fn create_spool(settings: &Settings) -> Result<(), SchedulerError> {
+        settings.spool.clone().map(Spool::new).map_or(Ok(()), |spool| spool.create())
+    }
+
+    /// The scheduler's key, loaded once.
+    pub(crate) async fn identity(&self) -> Result<&Identity, SchedulerError> {
         let loaded = self.identity.get_or_try_init(async || {
-            if let Some(spool) = &self.spool {
-                spool.create()?;
-            }
-            tracing::debug!("leaving initDirectories()");
-            let fingerprint = identity::load(self).await?;
+            Self::create_spool(&self.settings)?;
+            let identity = identity::load(self).await?;
             tracing::debug!("leaving initSecring()");
-            Ok(fingerprint)
+            Ok(identity)
         });
-        loaded.await.cloned()
+        loaded.await
     }
 
     /// Runs all passes until the stop is requested, then finishes what is in
@@ -122,16 +136,18 @@ impl Scheduler {
         let scheduler = Arc::new(self);
         let store_events = scheduler.store.events();
         let mut tasks = JoinSet::new();
+        announce(&scheduler.settings);
         tasks.spawn(wake_on_events(Arc::clone(&scheduler), store_events, shutdown.clone()));
         for pass in Pass::ALL {
-            tracing::info!("{} routine started", pass.name());
+            if matches!(pass, Pass::Observe) && !scheduler.settings.observe {
+                continue;
+            }
             let (scheduler, stop) = (Arc::clone(&scheduler), shutdown.clone());
             tasks.spawn(supervise(pass.name(), shutdown.clone(), move || {
                 repeat(Arc::clone(&scheduler), pass, stop.clone())
             }));
         }
         for intake in [&heartbeats::INTAKE, &collect::INTAKE] {
-            tracing::info!("{} routine started", intake.name);
             let (scheduler, stop) = (Arc::clone(&scheduler), shutdown.clone());
             tasks.spawn(supervise(intake.name, shutdown.clone(), move || {
                 read(Arc::clone(&scheduler), intake, stop.clone())
@@ -143,7 +159,25 @@ impl Scheduler {
             tracing::warn!("{} tasks did not finish in time; their work is redone", tasks.len());
             tasks.shutdown().await;
         }
+        // Others need not wait until our leases run out.
+        let released = timeout(FAREWELL, scheduler.store.release(&scheduler.owner)).await;
+        if let Ok(Err(error)) = released {
+            tracing::debug!("jobs are free when their leases run out: {}", Chain(&error));
+        }
         Ok(())
+    }
+
+    /// Counters, for a listener.
+    pub fn metrics(&self) -> &SchedulerMetrics {
+        &self.metrics
+    }
+
+    /// Whether a periodic job is this scheduler's. Whoever has it keeps it, so
+    /// that one of many does it; one that is gone is replaced after two runs.
+    pub(crate) async fn leads(&self, job: Job, now: Timestamp) -> Result<bool, SchedulerError> {
+        let lease = self.settings.periodic_frequency * 2;
+        let leads = self.store.lease(job, &self.owner, lease, now).await;
+        leads.map_err(SchedulerError::store("lease a periodic job"))
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -198,10 +232,11 @@ enum Pass {
     Liveness,
     Cleanup,
     Heartbeat,
+    Observe,
 }
 
 impl Pass {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Dispatch,
         Self::Publish,
         Self::Expire,
@@ -209,6 +244,7 @@ impl Pass {
         Self::Liveness,
         Self::Cleanup,
         Self::Heartbeat,
+        Self::Observe,
     ];
 
     /// The names operators know from their logs.
@@ -221,6 +257,7 @@ impl Pass {
             Self::Liveness => "periodic",
             Self::Cleanup => "queue cleanup",
             Self::Heartbeat => "relay heartbeating",
+            Self::Observe => "monitoring",
         }
     }
 
@@ -232,6 +269,7 @@ impl Pass {
             Self::Liveness => settings.periodic_frequency,
             Self::Cleanup => settings.queues_cleanup_frequency,
             Self::Heartbeat => settings.event_frequency,
+            Self::Observe => observe::PERIOD,
         }
     }
 
@@ -244,13 +282,14 @@ impl Pass {
             Self::Liveness => liveness::run(scheduler).await,
             Self::Cleanup => cleanup::run(scheduler).await,
             Self::Heartbeat => events::heartbeat(scheduler).await,
+            Self::Observe => observe::run(scheduler).await,
         }
     }
 
     /// Whether a stop need not wait for its end: it only talks to the relay,
     /// which may be away.
     const fn may_be_cut(self) -> bool {
-        matches!(self, Self::Cleanup | Self::Heartbeat)
+        matches!(self, Self::Cleanup | Self::Heartbeat | Self::Observe)
     }
 
     /// Waits for the event that announces work; for ever when there is none.
@@ -259,10 +298,35 @@ impl Pass {
             Self::Dispatch => wake.dispatch.notified().await,
             Self::Publish => wake.publish.notified().await,
             Self::Intake => wake.intake.notified().await,
-            Self::Expire | Self::Liveness | Self::Cleanup | Self::Heartbeat => {
+            Self::Expire | Self::Liveness | Self::Cleanup | Self::Heartbeat | Self::Observe => {
                 std::future::pending::<()>().await;
             }
         }
+    }
+}
+
+/// The lines that operators compare a start with, in their order. Some name a
+/// routine of former days whose work is a part of another one now.
+fn announce(settings: &Settings) {
+    for name in [
+        "mig.ProcessLog()",
+        "processNewAction()",
+        "sendCommands()",
+        "terminateCommand()",
+        "updateAction()",
+    ] {
+        tracing::info!("{name} routine started");
+    }
+    for intake in [&heartbeats::INTAKE, &collect::INTAKE] {
+        tracing::info!("{} initialized", intake.name);
+        tracing::info!("{} routine started", intake.name);
+    }
+    for name in ["collector", "periodic", "queue cleanup", "killDupAgents()"] {
+        tracing::info!("{name} routine started");
+    }
+    tracing::info!("relay heartbeating routine started");
+    if settings.observe {
+        tracing::info!("monitoring routine started");
     }
 }
 
@@ -276,11 +340,13 @@ async fn repeat(
     let mut backoff = Backoff::new(MAX_WAIT);
     while !shutdown.is_requested() {
         let span = tracing::info_span!("pass", op.id = scheduler.ids.next(scheduler.now()));
+        let begun = Instant::now();
         let outcome = tokio::select! {
             biased;
             () = shutdown.requested(), if pass.may_be_cut() => break,
             outcome = pass.run(&scheduler).instrument(span) => outcome,
         };
+        scheduler.metrics.pass(pass.name(), begun.elapsed(), outcome.is_err());
         let wait = match outcome {
             Ok(()) => {
                 backoff.reset();

@@ -14,6 +14,10 @@ pub struct Settings {
     pub heartbeat_frequency: Duration,
     /// Who may join; without, everybody.
     pub whitelist: Option<PathBuf>,
+    /// Look for endpoints with several agents.
+    pub detect_duplicates: bool,
+    /// Order the end of one of them.
+    pub kill_duplicates: bool,
     /// One log line for each command.
     pub log_actions: bool,
     /// One log line for each heartbeat.
@@ -26,8 +30,12 @@ pub struct Settings {
     pub queues_cleanup_frequency: Duration,
     /// Age at which files in the spool are deleted.
     pub delete_after: Duration,
+    /// Age at which statistics are deleted.
+    pub keep_statistics: Duration,
     /// Directory of the spool; without, there is none.
     pub spool: Option<PathBuf>,
+    /// Look at queues and commands for monitoring.
+    pub observe: bool,
     /// Time between two events `scheduler.heartbeat`.
     pub event_frequency: Duration,
     /// Who sends them: `host='…' pid='…'`.
@@ -40,13 +48,17 @@ impl Default for Settings {
             agent_timeout: Duration::from_mins(20),
             heartbeat_frequency: Duration::from_mins(5),
             whitelist: None,
+            detect_duplicates: false,
+            kill_duplicates: false,
             log_actions: false,
             debug_heartbeats: false,
             collector_frequency: Duration::from_secs(1),
             periodic_frequency: Duration::from_secs(87),
             queues_cleanup_frequency: Duration::from_hours(24),
             delete_after: Duration::from_hours(72),
+            keep_statistics: Duration::from_hours(365 * 24),
             spool: None,
+            observe: false,
             event_frequency: Duration::from_mins(1),
             instance: instance(),
         }

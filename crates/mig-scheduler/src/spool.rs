@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mig_types::Timestamp;
+use mig_types::{Action, Timestamp, wire};
 
 use crate::error::SchedulerError;
 
@@ -19,10 +19,14 @@ pub const INVALID: &str = "action/invalid";
 /// Where results go that the database refuses, as `<command id>.fail`.
 pub const RETURNED: &str = "command/returned";
 
-const DIRECTORIES: [&str; 6] =
-    [NEW, "action/inflight", "action/done", INVALID, "command/inflight", RETURNED];
+/// Where kill orders are seen while they are carried out.
+pub const INFLIGHT: &str = "action/inflight";
+/// Where they are seen afterwards.
+pub const DONE: &str = "action/done";
+
+const DIRECTORIES: [&str; 6] = [NEW, INFLIGHT, DONE, INVALID, "command/inflight", RETURNED];
 /// Directories whose old files are deleted.
-const CLEANED: [&str; 3] = ["action/done", INVALID, RETURNED];
+const CLEANED: [&str; 4] = [INFLIGHT, DONE, INVALID, RETURNED];
 /// Largest action file read, in bytes.
 const MAX_ACTION: u64 = 16 * 1024 * 1024;
 /// Files taken in one pass.
@@ -134,6 +138,32 @@ impl Spool {
             fs::rename(path, directory.join(name))?;
             sync_directory(Some(&directory))?;
             sync_directory(path.parent())
+        })
+        .await
+    }
+
+    /// Shows an action that this scheduler launched in `action/inflight`. It
+    /// is a copy for the operator's eyes: nothing reads it.
+    pub(crate) async fn show(&self, action: &Action) -> Result<(), SchedulerError> {
+        let path = self.path(INFLIGHT);
+        let body = wire::to_vec(action).map_err(|error| SchedulerError::Spool {
+            path: path.clone(),
+            source: io::Error::other(error),
+        })?;
+        let name = format!("{}.json", action.id);
+        blocking(path, move |directory| write(directory, &name, &body)).await
+    }
+
+    /// Moves the copy of an action that ended to `action/done`, if there is
+    /// one here.
+    pub(crate) async fn land(&self, action: &Action) -> Result<(), SchedulerError> {
+        let name = format!("{}.json", action.id);
+        let done = self.path(DONE);
+        blocking(self.path(INFLIGHT), move |directory| {
+            match fs::rename(directory.join(&name), done.join(&name)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                outcome => outcome,
+            }
         })
         .await
     }

@@ -13,10 +13,13 @@ use mig_runtime::clock::SystemClock;
 use mig_runtime::logging::{self, LogGuard};
 use mig_runtime::{Exit, Shutdown};
 use mig_store::{Store, StoreError, migrate_postgres, open_postgres};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::config::SchedulerConfig;
 use crate::error::Chain;
+use crate::metrics::StoreAnswers;
 use crate::scheduler::Scheduler;
 
 /// Exit status when the scheduler cannot start.
@@ -52,7 +55,8 @@ struct Started {
     scheduler: Scheduler,
     store: Arc<dyn Store>,
     relay: Arc<dyn Relay>,
-    _log: LogGuard,
+    log: LogGuard,
+    monitoring: Option<TcpListener>,
 }
 
 /// Runs the scheduler until the stop is requested.
@@ -74,12 +78,46 @@ pub async fn start(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         }
     };
     say("OK\n");
-    let Started { scheduler, store, relay, _log } = started;
+    let Started { scheduler, store, relay, log, monitoring } = started;
+    let hangups = tokio::spawn(reload_on_hangup(args, log));
+    let monitoring = monitoring.map(|listener| {
+        let metrics = scheduler.metrics().registry().clone();
+        let readiness = Arc::new(StoreAnswers(Arc::clone(&store)));
+        tokio::spawn(mig_observe::serve(listener, metrics, readiness, shutdown.clone()))
+    });
     let served = scheduler.serve(shutdown).await;
+    if let Some(task) = monitoring {
+        task.abort();
+    }
     relay.close().await;
     store.close().await;
     tracing::info!("scheduler stopped");
+    // Not before the last line: it holds the log.
+    hangups.abort();
     served
+}
+
+/// On SIGHUP the log level is read anew. The log file is opened anew by the
+/// logging itself, and the whitelist whenever it changes.
+async fn reload_on_hangup(args: Args, log: LogGuard) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        // The guard must live as long as the program.
+        return std::future::pending().await;
+    };
+    while hangup.recv().await.is_some() {
+        let path = args.config.clone();
+        let read = tokio::task::spawn_blocking(move || SchedulerConfig::load(&path)).await;
+        match read {
+            Ok(Ok(config)) => {
+                if !args.debug {
+                    log.set_level(&config.logging);
+                }
+                tracing::info!("log reopened, level read again");
+            }
+            Ok(Err(error)) => tracing::error!("settings stay as they are: {}", Chain(&error)),
+            Err(error) => tracing::error!("settings stay as they are: {error}"),
+        }
+    }
 }
 
 async fn migrate(args: &Args) -> anyhow::Result<()> {
@@ -102,9 +140,21 @@ async fn initialize(args: &Args) -> anyhow::Result<Started> {
     if settings.whitelist.is_none() {
         tracing::warn!("agent.whitelist is not set: every agent is authorised");
     }
-    if config.agent.detectmultiagents || config.agent.killdupagents {
-        tracing::info!("agents that share a queueloc are left to their operators");
+    if config.agent.killdupagents && !config.agent.detectmultiagents {
+        tracing::warn!("agent.killdupagents does nothing without agent.detectmultiagents");
     }
+    let monitoring = match config.metrics_address()? {
+        Some(address) => {
+            let listener = mig_observe::bind(address).await;
+            let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+            tracing::info!("monitoring listens on {}", listener.local_addr()?);
+            Some(listener)
+        }
+        None => None,
+    };
+    tracing::debug!("leaving initChannels()");
+    Scheduler::create_spool(&settings)?;
+    tracing::debug!("leaving initDirectories()");
     mig_runtime::tls::install_provider();
     let store = match open_postgres(&postgres).await {
         Ok(store) => store,
@@ -122,7 +172,7 @@ async fn initialize(args: &Args) -> anyhow::Result<Started> {
     let scheduler =
         Scheduler::new(Arc::clone(&store), Arc::clone(&relay), Arc::new(SystemClock), settings);
     scheduler.prepare().await?;
-    Ok(Started { scheduler, store, relay, _log: log })
+    Ok(Started { scheduler, store, relay, log, monitoring })
 }
 
 /// Declares exchanges and queues. A relay that is away is no reason to give

@@ -139,6 +139,14 @@ impl CommandStore for SqlStore {
         Ok(expired.into_iter().collect())
     }
 
+    async fn count_in_flight(&self) -> Result<u64> {
+        let sql = self.db.sql("select count(*) as total from commands where status = 'sent'");
+        match self.db.fetch_optional(sql).await? {
+            Some(row) => row.count("total"),
+            None => Ok(0),
+        }
+    }
+
     async fn command(&self, id: CommandId) -> Result<Option<Command>> {
         let sql = self.db.sql(SELECT_COMMANDS).push(" where c.id = ").int(id.as_i64());
         Ok(self.read_commands(sql).await?.pop())

@@ -115,6 +115,9 @@ pub trait CommandStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<(ActionId, u64)>>;
 
+    /// Commands without an answer yet.
+    async fn count_in_flight(&self) -> Result<u64>;
+
     async fn command(&self, id: CommandId) -> Result<Option<Command>>;
 
     /// Commands by filter, newest first (ties by id).

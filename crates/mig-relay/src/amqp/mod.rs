@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lapin::options::QueueDeleteOptions;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
 use mig_types::QueueLoc;
 use tokio::time::{Instant, timeout};
 
@@ -148,6 +149,25 @@ impl Relay for AmqpRelay {
                 Err(unavailable(self.link.endpoint(), "the broker does not answer"))
             }
         }
+    }
+
+    async fn backlog(&self, source: &Source) -> Result<Option<u64>, RelayError> {
+        let queue = match source {
+            Source::Heartbeats => HEARTBEATS,
+            Source::Results => RESULTS,
+            Source::Agent(_) | Source::Events { .. } => return Ok(None),
+        };
+        let session = self.session().await?;
+        let queue = session::short(queue)
+            .map_err(|error| fault::to_relay_error(self.link.endpoint(), error))?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        self.bounded(&session, async {
+            let channel = session.open_channel().await?;
+            let state = channel.queue_declare(queue, passive, FieldTable::default()).await?;
+            channel.close(200, "OK".into()).await?;
+            Ok(Some(u64::from(state.message_count())))
+        })
+        .await
     }
 
     fn endpoint(&self) -> String {

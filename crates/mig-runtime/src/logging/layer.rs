@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -20,25 +21,31 @@ const FOREIGN: Level = Level::WARN;
 
 /// Writes every event of ours at or above a severity.
 pub(super) struct LineLayer {
-    threshold: Severity,
+    /// May change while the program runs.
+    threshold: Arc<AtomicU8>,
     output: Arc<Output>,
 }
 
 impl LineLayer {
-    pub(super) const fn new(threshold: Severity, output: Arc<Output>) -> Self {
+    pub(super) const fn new(threshold: Arc<AtomicU8>, output: Arc<Output>) -> Self {
         Self { threshold, output }
+    }
+
+    fn threshold(&self) -> u8 {
+        self.threshold.load(Ordering::Relaxed)
     }
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(match self.threshold {
-            Severity::Emergency | Severity::Alert | Severity::Critical | Severity::Error => {
-                LevelFilter::ERROR
-            }
-            Severity::Warning => LevelFilter::WARN,
-            Severity::Notice | Severity::Info => LevelFilter::INFO,
-            Severity::Debug => LevelFilter::DEBUG,
+        const ERROR: u8 = Severity::Error as u8;
+        const WARNING: u8 = Severity::Warning as u8;
+        const INFO: u8 = Severity::Info as u8;
+        Some(match self.threshold() {
+            0..=ERROR => LevelFilter::ERROR,
+            ..=WARNING => LevelFilter::WARN,
+            ..=INFO => LevelFilter::INFO,
+            _ => LevelFilter::DEBUG,
         })
     }
 
@@ -70,7 +77,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
         let mut own = Fields::default();
         event.record(&mut Collect(&mut own));
         let severity = own.severity.unwrap_or_else(|| severity_of(*event.metadata().level()));
-        if severity > self.threshold {
+        if severity as u8 > self.threshold() {
             return;
         }
         let mut fields = Fields::default();
@@ -133,6 +140,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("test.log");
         let sink = Sink::File(RotatingFile::open(&path, 0).unwrap());
+        let threshold = Arc::new(AtomicU8::new(threshold as u8));
         let layer = LineLayer::new(threshold, Arc::new(Output(Mutex::new(sink))));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), events);
         let text = std::fs::read_to_string(&path).unwrap();

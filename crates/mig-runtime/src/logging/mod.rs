@@ -15,6 +15,7 @@ mod line;
 mod syslog;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
@@ -115,6 +116,7 @@ fn stamped(to: &mut impl std::io::Write, line: &str) -> std::io::Result<()> {
 #[derive(Debug)]
 pub struct LogGuard {
     output: Arc<Output>,
+    threshold: Arc<AtomicU8>,
     #[cfg(unix)]
     reopening: Option<tokio::task::AbortHandle>,
 }
@@ -123,6 +125,18 @@ impl LogGuard {
     /// Opens the log file anew, after somebody has moved it away.
     pub fn reopen(&self) {
         self.output.reopen();
+    }
+
+    /// Takes the level of new settings over; the rest stays as it was started.
+    pub fn set_level(&self, config: &LogConfig) {
+        let (level, remarks) = level(config);
+        if self.threshold.swap(level as u8, Ordering::Relaxed) != level as u8 {
+            // Call sites remember whether anybody listens to them.
+            tracing::callsite::rebuild_interest_cache();
+        }
+        for remark in remarks {
+            tracing::warn!("{remark}");
+        }
     }
 }
 
@@ -152,7 +166,8 @@ pub fn init(program: &str, config: &LogConfig) -> Result<LogGuard, LogError> {
     let sink = sink(program, config, &mut remarks)?;
     let is_file = matches!(sink, Sink::File(_));
     let output = Arc::new(Output(Mutex::new(sink)));
-    let layer = LineLayer::new(level, Arc::clone(&output));
+    let threshold = Arc::new(AtomicU8::new(level as u8));
+    let layer = LineLayer::new(Arc::clone(&threshold), Arc::clone(&output));
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
         .map_err(|_| LogError::AlreadyStarted)?;
     for remark in remarks {
@@ -164,6 +179,7 @@ pub fn init(program: &str, config: &LogConfig) -> Result<LogGuard, LogError> {
         #[cfg(unix)]
         reopening: if is_file { reopen_on_hangup(&output) } else { None },
         output,
+        threshold,
     })
 }
 

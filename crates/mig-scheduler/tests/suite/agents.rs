@@ -1,37 +1,15 @@
 //! Heartbeats, the whitelist and what becomes of silent agents.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::lines::Lines;
 use crate::platform::{Platform, ack, wait_for};
 use bytes::Bytes;
 use mig_relay::{Route, Source};
 use mig_scheduler::{heartbeats, liveness};
 use mig_store::{Page, Search};
 use mig_types::{Agent, AgentStatus};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-
-/// Lines logged at warning level and above, with the fields beside the text.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<BTreeMap<String, String>>>>);
-
-impl<S: tracing::Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        struct Fields(BTreeMap<String, String>);
-        impl tracing::field::Visit for Fields {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn Debug) {
-                self.0.insert(field.name().to_owned(), format!("{value:?}"));
-            }
-        }
-        if *event.metadata().level() <= tracing::Level::WARN {
-            let mut fields = Fields(BTreeMap::new());
-            event.record(&mut fields);
-            self.0.lock().unwrap().push(fields.0);
-        }
-    }
-}
 
 async fn agents(platform: &Platform) -> Vec<Agent> {
     let page = Page { limit: 100, offset: 0 };
@@ -45,8 +23,7 @@ async fn statuses(platform: &Platform) -> Vec<AgentStatus> {
 #[tokio::test]
 async fn an_unlisted_agent_is_refused_until_the_file_lists_it() {
     let lines = Lines::default();
-    let _guard =
-        tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
+    let _guard = lines.listen();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("whitelist.txt");
     std::fs::write(&file, "linux.web2\nre:linux.db[0-9]+\n").unwrap();
@@ -65,7 +42,7 @@ async fn an_unlisted_agent_is_refused_until_the_file_lists_it() {
     assert_eq!(platform.events("agent.authentication.failure"), [refused]);
     let text = "getHeartbeats(): Agent 'linux.web1' is not authorized".to_owned();
     let expected = BTreeMap::from([("message".to_owned(), text)]);
-    assert_eq!(*lines.0.lock().unwrap(), [expected], "one line, no identifiers beside it");
+    assert_eq!(lines.all(), [expected], "one line, no identifiers beside it");
 
     std::fs::write(&file, "linux.web2\nlinux.web1\n").unwrap();
     wait_for(async || {

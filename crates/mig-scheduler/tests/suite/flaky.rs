@@ -146,6 +146,11 @@ impl CommandStore for FlakyStore {
         self.inner.expire_commands(grace, now).await
     }
 
+    async fn count_in_flight(&self) -> Result<u64> {
+        self.gate()?;
+        self.inner.count_in_flight().await
+    }
+
     async fn command(&self, id: CommandId) -> Result<Option<Command>> {
         self.gate()?;
         self.inner.command(id).await

@@ -3,11 +3,14 @@
 
 #[cfg(test)]
 mod agents;
+mod duplicates;
 #[cfg(test)]
 mod flaky;
 #[cfg(test)]
 mod life;
+mod lines;
 #[cfg(test)]
 mod operators;
 #[cfg(test)]
 mod platform;
+mod postgres;

@@ -109,7 +109,10 @@ pub(crate) struct Platform {
 
 impl Platform {
     pub(crate) async fn start() -> Self {
-        let store = open_sqlite_memory().await.unwrap();
+        Self::over(open_sqlite_memory().await.unwrap()).await
+    }
+
+    pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
         let inner = LocalRelay::memory().await.unwrap();
         inner.declare().await.unwrap();
         let key = SecretKey::generate_ed25519("Ada <ada@example.net>", start_time()).unwrap();
