@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod command;
 mod deps;
+mod openapi;
 #[cfg(unix)]
 mod packages;
 #[cfg(unix)]
@@ -23,6 +24,7 @@ const USAGE: &str = "usage: cargo xtask <task>
                               run the tests with private servers
   check                       format, clippy, dependency directions, documentation
   deps                        dependency directions alone
+  openapi                     write openapi/mig.json as the API's routes say
   build <program>             release binary below bin/, OS=… ARCH=… BUILDENV=…";
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "test" => test::run(rest),
         "check" => check::run(),
         "deps" => deps::run(),
+        "openapi" => openapi::run(),
         "build" => build::run(rest),
         _ => bail!("unknown task {task}\n{USAGE}"),
     }

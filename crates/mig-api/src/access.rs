@@ -2,6 +2,7 @@
 //! line in the access log.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{ConnectInfo, Request, State};
@@ -13,6 +14,21 @@ use crate::auth::{self, Caller, LoaderCaller};
 use crate::collection::Collection;
 use crate::problem::Problem;
 use crate::state::ApiState;
+
+/// The path of the table that a request fitted; part of the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RouteName(&'static str);
+
+/// Names the route in the answer, for the counters.
+pub(crate) async fn mark(
+    State(path): State<&'static str>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(RouteName(path));
+    response
+}
 
 /// What handlers know about the request they answer.
 #[derive(Debug, Clone)]
@@ -48,6 +64,7 @@ pub(crate) async fn finish(
     let path = uri.path().to_owned();
     request.extensions_mut().insert(RequestInfo { operation, href: href.clone(), path });
     request.extensions_mut().insert(source);
+    let begun = Instant::now();
 
     let mut response = next.run(request).await;
     let detail = match response.extensions_mut().remove::<Problem>() {
@@ -63,6 +80,8 @@ pub(crate) async fn finish(
     };
 
     let status = response.status();
+    let route = response.extensions().get::<RouteName>().map_or("none", |name| name.0);
+    state.metrics().request(method.as_str(), route, status.as_u16(), begun.elapsed());
     let (category, name, id) = caller(&response);
     let size = response.body().size_hint().exact().unwrap_or(0);
     tracing::info!(

@@ -1,6 +1,6 @@
 //! The API's configuration file, `/etc/mig/api.cfg`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub struct ApiConfig {
     pub server: Server,
     pub postgres: PostgresSection,
     pub logging: LogConfig,
+    pub metrics: MetricsSection,
 }
 
 /// Section `[authentication]`.
@@ -54,6 +55,15 @@ pub struct AgentSection {
     /// Which agents may send heartbeats over HTTP: the scheduler's file of
     /// queuelocs and expressions. Empty means all of them.
     pub whitelist: PathBuf,
+}
+
+/// Section `[metrics]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsSection {
+    /// Address and port where counters are shown, such as `127.0.0.1:9107`;
+    /// empty means nowhere. Nobody is asked who they are there.
+    pub listen: String,
 }
 
 /// Section `[manifest]`.
@@ -160,6 +170,7 @@ impl ApiConfig {
             }
         }
         self.postgres()?;
+        self.metrics_address()?;
         let whitelist = &self.agent.whitelist;
         Ok(ApiSettings {
             host: self.server.host.trim_end_matches('/').to_owned(),
@@ -172,6 +183,17 @@ impl ApiConfig {
             max_manifest: self.manifest.maxbytes,
             max_form: self.server.maxbytes,
             whitelist: (!whitelist.as_os_str().is_empty()).then(|| whitelist.clone()),
+        })
+    }
+
+    /// Where counters are shown, if anywhere.
+    pub fn metrics_address(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        if self.metrics.listen.is_empty() {
+            return Ok(None);
+        }
+        self.metrics.listen.parse().map(Some).map_err(|_| {
+            let reason = "must be an address and a port such as 127.0.0.1:9107";
+            ConfigError::invalid("metrics.listen", reason)
         })
     }
 
@@ -212,6 +234,7 @@ mod tests {
         assert!(fault(|c| c.server.baseroute = "api/".into()).contains("server.baseroute"));
         assert!(fault(|c| c.server.clientpublicip = "guess".into()).contains("clientpublicip"));
         assert!(fault(|c| c.postgres.sslmode = "maybe".into()).contains("postgres.sslmode"));
+        assert!(fault(|c| c.metrics.listen = "9107".into()).contains("metrics.listen"));
         assert!(fault(|c| c.server.maxbytes = 0).contains("server.maxbytes"));
         assert!(fault(|c| c.manifest.maxbytes = 1000).contains("manifest.maxbytes"));
         assert!(fault(|c| c.manifest.requiredsignatures = 0).contains("requiredsignatures"));

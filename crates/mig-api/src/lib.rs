@@ -13,6 +13,7 @@ mod intake;
 mod keys;
 mod limits;
 mod manifests;
+mod metrics;
 mod openapi;
 mod problem;
 mod routes;
@@ -21,7 +22,9 @@ mod serve;
 mod state;
 
 pub use client_ip::ClientIp;
-pub use config::{AgentSection, ApiConfig, Authentication, Manifest, PostgresSection, Server};
+pub use config::{
+    AgentSection, ApiConfig, Authentication, Manifest, MetricsSection, PostgresSection, Server,
+};
 pub use enrol::enrol;
 pub use openapi::openapi;
 pub use routes::{Guard, RouteInfo, Verb, router, routes};

@@ -37,14 +37,13 @@ impl ManifestCache {
 
 /// A manifest's list of files, as it is signed.
 pub(crate) async fn document(state: &ApiState, id: ManifestId) -> Result<Manifest, Problem> {
-    let entries = match state.manifests().get(id) {
-        Some(entries) => entries,
-        None => {
-            let content = content(state, id).await?;
-            let entries = Arc::new(unpack(state, move || archive::entries(&content)).await?);
-            state.manifests().put(id, Arc::clone(&entries));
-            entries
-        }
+    let entries = if let Some(entries) = state.manifests().get(id) {
+        entries
+    } else {
+        let content = content(state, id).await?;
+        let entries = Arc::new(unpack(state, move || archive::entries(&content)).await?);
+        state.manifests().put(id, Arc::clone(&entries));
+        entries
     };
     Ok(Manifest { entries: (*entries).clone(), ..Manifest::default() })
 }

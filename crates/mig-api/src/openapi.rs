@@ -288,9 +288,9 @@ mod tests {
             assert!(route.statuses.iter().any(|status| *status < 300), "{}", route.path);
             assert!(route.all_statuses().iter().all(|status| !meaning(*status).is_empty()));
             // Each segment with a name is a parameter, and no other is.
-            let named = route.path.matches('{').count();
+            let segments = route.path.matches('{').count();
             let placed = route.parameters.iter().filter(|p| p.place == Place::Path).count();
-            assert_eq!(named, placed, "{}", route.path);
+            assert_eq!(segments, placed, "{}", route.path);
             names.push(operation_id(&route));
         }
         let count = names.len();

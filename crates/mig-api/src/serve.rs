@@ -13,6 +13,7 @@ use tower::Layer as _;
 use tower::util::MapRequestLayer;
 
 use crate::config::ApiConfig;
+use crate::metrics::StoreReadiness;
 use crate::routes::router;
 use crate::state::ApiState;
 
@@ -26,9 +27,24 @@ pub async fn open(config: &ApiConfig, shutdown: Shutdown) -> anyhow::Result<()> 
         TcpListener::bind(&address).await.with_context(|| format!("listening on {address}"))?;
     let clock = Arc::new(SystemClock);
     let state = ApiState::new(Arc::clone(&store), clock, settings, shutdown.clone());
-    serve(listener, state, shutdown).await?;
+    let monitor = match config.metrics_address()? {
+        Some(address) => Some(
+            mig_observe::bind(address)
+                .await
+                .with_context(|| format!("listening on {address} (metrics.listen)"))?,
+        ),
+        None => None,
+    };
+    let registry = state.registry();
+    let watched = async {
+        if let Some(listener) = monitor {
+            let readiness = Arc::new(StoreReadiness(Arc::clone(&store)));
+            mig_observe::serve(listener, registry, readiness, shutdown.clone()).await;
+        }
+    };
+    let (served, ()) = tokio::join!(serve(listener, state, shutdown.clone()), watched);
     store.close().await;
-    Ok(())
+    served
 }
 
 /// Serves on an open socket until asked to stop; requests under way finish,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mig_observe::Metrics;
 use mig_runtime::Shutdown;
 use mig_runtime::clock::Clock;
 use mig_runtime::whitelist::Whitelist;
@@ -17,6 +18,7 @@ use crate::intake::HeartbeatIntake;
 use crate::keys::KeyCache;
 use crate::limits::Limiter;
 use crate::manifests::ManifestCache;
+use crate::metrics::ApiMetrics;
 use crate::secrets::KeyChecker;
 
 /// Settings that change what the API answers.
@@ -88,6 +90,7 @@ struct Inner {
     whitelist: Arc<Whitelist>,
     manifests: ManifestCache,
     archives: Semaphore,
+    metrics: ApiMetrics,
     shutdown: Shutdown,
 }
 
@@ -110,6 +113,7 @@ impl ApiState {
                 whitelist: Arc::new(Whitelist::new(settings.whitelist.clone())),
                 manifests: ManifestCache::default(),
                 archives: Semaphore::new(ARCHIVES),
+                metrics: ApiMetrics::new(),
                 ids,
                 store,
                 clock,
@@ -117,6 +121,15 @@ impl ApiState {
                 shutdown,
             }),
         }
+    }
+
+    /// What this API counts, for a listener to show.
+    pub fn registry(&self) -> Metrics {
+        self.inner.metrics.registry()
+    }
+
+    pub(crate) fn metrics(&self) -> &ApiMetrics {
+        &self.inner.metrics
     }
 
     pub(crate) fn key_checker(&self) -> &KeyChecker {

@@ -158,7 +158,7 @@ async fn seed_postgres(pool: &PgPool) {
 /// The API as it was when the answers were recorded.
 fn api(store: Arc<dyn Store>) -> Router {
     let mut config = ApiConfig::default();
-    config.server.host = "http://127.0.0.1:51664".to_owned();
+    "http://127.0.0.1:51664".clone_into(&mut config.server.host);
     let now = Timestamp::parse("2026-11-23T07:16:51Z").unwrap();
     let (trigger, shutdown) = Shutdown::new();
     // Nobody asks it to stop; without the trigger it would count as asked.
@@ -217,7 +217,7 @@ fn walk(place: &str, theirs: &Value, ours: &Value, found: &mut Vec<Difference>) 
                     (Some(a), Some(b)) => walk(&place, a, b, found),
                     (Some(a), None) => found.push((place, format!("{a} is missing"))),
                     (None, b) => {
-                        found.push((place, format!("{} is new", b.unwrap_or(&Value::Null))))
+                        found.push((place, format!("{} is new", b.unwrap_or(&Value::Null))));
                     }
                 }
             }
@@ -283,7 +283,7 @@ async fn answers_as_the_original_did(store: Arc<dyn Store>) {
             accepted.at
         );
     }
-    println!("{} exchanges, {same} the same to the value", exchanges.len());
+    eprintln!("{} exchanges, {same} the same to the value", exchanges.len());
 }
 
 #[tokio::test]
@@ -298,7 +298,7 @@ async fn sqlite_answers_as_the_original_did() {
 #[tokio::test]
 async fn postgres_answers_as_the_original_did() {
     let Ok(url) = std::env::var("MIG_TEST_POSTGRES_URL") else {
-        println!("skipped: MIG_TEST_POSTGRES_URL is not set");
+        eprintln!("skipped: MIG_TEST_POSTGRES_URL is not set");
         return;
     };
     let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();

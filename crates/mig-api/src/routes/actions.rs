@@ -51,10 +51,11 @@ pub(crate) async fn create(
     let form = Form::read(request, state.settings().max_form).await?;
     let text = form
         .filled("action")
-        .ok_or_else(|| Problem::bad_request("form field 'action' is missing or empty"))?;
+        .ok_or_else(|| refused(&state, "unreadable", "form field 'action' is missing or empty"))?;
     let mut action: Action = wire::from_slice(text.as_bytes()).map_err(|error| {
         let reason = std::error::Error::source(&error).map(ToString::to_string);
-        Problem::bad_request(format!("cannot read the action: {}", reason.unwrap_or_default()))
+        let reason = reason.unwrap_or_default();
+        refused(&state, "unreadable", format!("cannot read the action: {reason}"))
     })?;
     let now = state.now();
     reset(&mut action);
@@ -82,21 +83,27 @@ fn reset(action: &mut Action) {
     action.investigators.clear();
 }
 
+/// Counts and explains an action that is not stored.
+fn refused(state: &ApiState, reason: &'static str, message: impl Into<String>) -> Problem {
+    state.metrics().refused_action(reason);
+    Problem::bad_request(message)
+}
+
 /// Refuses what no agent would run, and finds out whose signatures it carries.
 async fn check(
     state: &ApiState,
     action: &Action,
     now: Timestamp,
 ) -> Result<Vec<(InvestigatorId, String)>, Problem> {
-    action.validate(now).map_err(|fault| Problem::bad_request(fault.to_string()))?;
+    action.validate(now).map_err(|fault| refused(state, "structure", fault.to_string()))?;
     action
         .target
         .parse::<Target>()
-        .map_err(|error| Problem::bad_request(format!("target is refused at {error}")))?;
+        .map_err(|error| refused(state, "target", format!("target is refused at {error}")))?;
     let signatures = value(&action.pgpsignatures)?.to_string();
     if signatures.len() > MAX_SIGNATURES {
         let message = format!("signatures are longer than {MAX_SIGNATURES} bytes together");
-        return Err(Problem::bad_request(message));
+        return Err(refused(state, "signature", message));
     }
     let mut keyring = state.keys().get(state.store(), false).await?;
     let mut verified = verify::verify_action(&keyring, action, now);
@@ -105,7 +112,7 @@ async fn check(
         verified = verify::verify_action(&keyring, action, now);
     }
     let verified = verified.map_err(|error| {
-        Problem::bad_request(format!("VerifySignatures() -> {}", chain(&error)))
+        refused(state, "signature", format!("VerifySignatures() -> {}", chain(&error)))
     })?;
     let mut signers = Vec::with_capacity(verified.len());
     for (signer, signature) in verified.iter().zip(&action.pgpsignatures) {
@@ -116,7 +123,7 @@ async fn check(
             .filter(|row| row.status == InvestigatorStatus::Active)
             .ok_or_else(|| {
                 let message = format!("{} is not an active investigator", signer.fingerprint);
-                Problem::bad_request(message)
+                refused(state, "signer", message)
             })?;
         signers.push((row.id, signature.clone()));
     }

@@ -45,9 +45,16 @@ pub(crate) async fn receive(
             if let HeartbeatOutcome::New(id) = outcome {
                 tracing::info!(op.id = info.operation, "agent {id} is new, heard over HTTP");
             }
+            state.metrics().heartbeat("stored");
             (StatusCode::OK, None)
         }
         Err((status, reason)) => {
+            state.metrics().heartbeat(match status {
+                StatusCode::UNAUTHORIZED => "not_authorized",
+                StatusCode::TOO_MANY_REQUESTS => "too_often",
+                status if status.is_server_error() => "failed",
+                _ => "malformed",
+            });
             tracing::warn!(op.id = info.operation, "heartbeat from {source} refused: {reason}");
             (status, Some(reason))
         }

@@ -199,12 +199,10 @@ pub(crate) async fn status(
 ) -> Result<Response, Problem> {
     let form = Form::read(request, state.settings().max_form).await?;
     let id: ManifestId = form.id("manifestid", "Manifest")?;
-    let wanted = match form.get("status").and_then(ManifestStatus::parse) {
-        Some(status @ (ManifestStatus::Staged | ManifestStatus::Disabled)) => status,
-        _ => {
-            let message = "Invalid status specified, must be disabled or staged";
-            return Err(Problem::bad_request(message));
-        }
+    let given = form.get("status").and_then(ManifestStatus::parse);
+    let Some(wanted @ (ManifestStatus::Staged | ManifestStatus::Disabled)) = given else {
+        let message = "Invalid status specified, must be disabled or staged";
+        return Err(Problem::bad_request(message));
     };
     let now_is = state.store().change_manifest(id, wanted).await?.ok_or_else(|| not_found(id))?;
     tracing::info!(op.id = info.operation, "manifest {id} is {}", now_is.as_str());

@@ -75,6 +75,7 @@ pub fn router(state: ApiState) -> Router {
             }
             Guard::Anybody => route.handler,
         };
+        let handler = handler.layer(from_fn_with_state(route.path, access::mark));
         router = router.route(&path, handler);
     }
     router

@@ -28,6 +28,7 @@ pub(crate) struct Bench {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) key: SecretKey,
     pub(crate) trigger: ShutdownTrigger,
+    pub(crate) metrics: mig_observe::Metrics,
 }
 
 impl Bench {
@@ -56,7 +57,8 @@ impl Bench {
         let settings = config.validate().unwrap();
         let (trigger, shutdown) = Shutdown::new();
         let state = ApiState::new(Arc::clone(&store), clock.clone(), settings, shutdown);
-        Self { router: router(state), store, clock, key, trigger }
+        let metrics = state.registry();
+        Self { router: router(state), store, clock, key, trigger, metrics }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -187,3 +187,33 @@ async fn bodies_beyond_their_limit_are_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn requests_refusals_and_heartbeats_are_counted_by_words_of_ours() {
+    let bench = Bench::start(Permissions::ALL).await;
+    bench.get("/dashboard").await;
+    bench.get("/action?actionid=7").await;
+    bench.get("/nowhere/at/all").await;
+    let mut action = bench.action();
+    action.name.push('x');
+    bench.create(&action).await;
+    bench.post("/action/create/", &[("action", "{")]).await;
+    let beat = plain(Verb::Post, "/api/v1/heartbeat").body(Body::from("{}")).unwrap();
+    bench.send(beat).await;
+    let invented = axum::http::Request::builder().method("INVENTED").uri("/api/v1/dashboard");
+    bench.send(invented.body(Body::empty()).unwrap()).await;
+    let text = bench.metrics.text();
+    for line in [
+        "mig_api_requests_total{method=\"GET\",route=\"/dashboard\",status=\"200\"} 1",
+        "mig_api_requests_total{method=\"GET\",route=\"/action\",status=\"404\"} 1",
+        "mig_api_requests_total{method=\"GET\",route=\"none\",status=\"404\"} 1",
+        "mig_api_requests_total{method=\"other\",route=\"none\",status=\"404\"} 1",
+        "mig_api_request_seconds_count{route=\"/action/create/\"} 2",
+        "mig_api_refused_actions_total{reason=\"signature\"} 1",
+        "mig_api_refused_actions_total{reason=\"unreadable\"} 1",
+        "mig_api_heartbeats_total{outcome=\"malformed\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains("nowhere") && !text.contains("INVENTED"));
+}

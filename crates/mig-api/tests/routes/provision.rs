@@ -31,7 +31,7 @@ impl Bench {
     }
 
     /// What is signed for a manifest, as a client makes it from the content.
-    fn document(&self) -> Vec<u8> {
+    fn document() -> Vec<u8> {
         let entry = |name: &str, sha256: &str| mig_types::ManifestEntry {
             name: name.to_owned(),
             sha256: sha256.to_owned(),
@@ -52,7 +52,7 @@ impl Bench {
     }
 
     async fn approve(&self, key: &SecretKey, id: &str) -> (StatusCode, Value) {
-        let signature = key.sign(&self.document(), self.now()).unwrap();
+        let signature = key.sign(&Self::document(), self.now()).unwrap();
         self.post("/manifest/sign/", &[("manifestid", id), ("signature", &signature)]).await
     }
 
@@ -131,10 +131,10 @@ async fn a_loader_gets_the_newest_signed_manifest_for_it_and_whole_files() {
     let mut manifest: Manifest = wire::from_value(first(&body).clone()).unwrap();
     assert_eq!(manifest.loader_name, "web1");
     let signatures = std::mem::take(&mut manifest.signatures);
-    assert_eq!(manifest_document(&manifest), bench.document());
+    assert_eq!(manifest_document(&manifest), Bench::document());
     let mut keyring = mig_sign::keyring::Keyring::default();
     keyring.add_armored(&bench.key.public_armored().unwrap()).unwrap();
-    let document = bench.document();
+    let document = Bench::document();
     for signature in &signatures {
         mig_sign::verify::verify_detached(&keyring, &document, signature, bench.now()).unwrap();
     }
@@ -227,8 +227,8 @@ async fn only_the_callers_own_signature_over_the_manifest_counts_and_once() {
     for (signature, reason) in [
         ("garbage".to_owned(), "signature is refused"),
         (wrong, "does not match"),
-        (stranger.sign(&bench.document(), bench.now()).unwrap(), "unknown entity"),
-        (other.sign(&bench.document(), bench.now()).unwrap(), "not by the caller's"),
+        (stranger.sign(&Bench::document(), bench.now()).unwrap(), "unknown entity"),
+        (other.sign(&Bench::document(), bench.now()).unwrap(), "not by the caller's"),
         ("x".repeat(4097), "longer than"),
         (String::new(), "missing or empty"),
     ] {
@@ -247,7 +247,7 @@ async fn only_the_callers_own_signature_over_the_manifest_counts_and_once() {
     // The second one signs with a token of his own.
     let text = token::text(bench.now(), 9);
     let token = token::assemble(&text, &other.sign(text.as_bytes(), bench.now()).unwrap());
-    let signature = other.sign(&bench.document(), bench.now()).unwrap();
+    let signature = other.sign(&Bench::document(), bench.now()).unwrap();
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("manifestid", "1").append_pair("signature", &signature);
     let request = plain(Verb::Post, "/api/v1/manifest/sign/")
