@@ -23,7 +23,8 @@ const MAX_NAME: usize = 255;
 
 /// Why an archive was refused.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ArchiveError {
+#[non_exhaustive]
+pub enum ArchiveError {
     #[error("manifest content is not a base64 encoded, gzip compressed tar archive")]
     Unreadable(#[source] io::Error),
     #[error("manifest archive has more than {MAX_MEMBERS} members")]
@@ -39,7 +40,7 @@ pub(crate) enum ArchiveError {
 /// # Errors
 ///
 /// [`ArchiveError`]; never panics.
-pub(crate) fn entries(content: &str) -> Result<Option<Vec<ManifestEntry>>, ArchiveError> {
+pub fn entries(content: &str) -> Result<Option<Vec<ManifestEntry>>, ArchiveError> {
     let mut entries = Vec::new();
     walk(content, |name, member| {
         let mut digest = Sha256::new();
@@ -55,7 +56,7 @@ pub(crate) fn entries(content: &str) -> Result<Option<Vec<ManifestEntry>>, Archi
 /// # Errors
 ///
 /// [`ArchiveError`]; never panics.
-pub(crate) fn object(content: &str, wanted: &str) -> Result<Option<String>, ArchiveError> {
+pub fn object(content: &str, wanted: &str) -> Result<Option<String>, ArchiveError> {
     let mut found = None;
     walk(content, |name, member| {
         if name != wanted {
@@ -121,11 +122,11 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     /// An archive of these files, as investigators upload it.
-    pub(crate) fn pack(files: &[(&str, &[u8])]) -> String {
+    fn pack(files: &[(&str, &[u8])]) -> String {
         let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
         for (name, data) in files {
             let mut header = tar::Header::new_gnu();

@@ -85,7 +85,7 @@ async fn authenticate(
         headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty())
     };
     let row = if let Some(token) = header(TOKEN_HEADER) {
-        by_token(state, token).await?
+        by_token(state, token, from).await?
     } else if let Some(key) = header(API_KEY_HEADER) {
         by_api_key(state, key, from).await?
     } else {
@@ -103,7 +103,7 @@ async fn authenticate(
     })
 }
 
-async fn by_token(state: &ApiState, token: &str) -> Result<InvestigatorRow, Problem> {
+async fn by_token(state: &ApiState, token: &str, from: IpAddr) -> Result<InvestigatorRow, Problem> {
     let fingerprint = match verify_token(state, token, false).await? {
         Ok(fingerprint) => fingerprint,
         // The key may have been added a moment ago by another process.
@@ -114,6 +114,9 @@ async fn by_token(state: &ApiState, token: &str) -> Result<InvestigatorRow, Prob
             ))
         })?,
     };
+    if let Some(before) = state.tokens().note(token, from) {
+        tracing::warn!("a token of {fingerprint} was used from {before} and now from {from}");
+    }
     // Status and permissions are read for every request: a disabled
     // investigator is out at once.
     state

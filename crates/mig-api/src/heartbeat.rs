@@ -13,7 +13,8 @@ const FRESH: Duration = Duration::from_mins(5);
 /// Why a body is no heartbeat. The words are those of the original, which
 /// agents log.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HeartbeatFault {
+#[non_exhaustive]
+pub enum HeartbeatFault {
     #[error("Failed to decode request body: more than {MAX_BYTES} bytes")]
     TooLarge,
     #[error("Failed to decode request body: {}", reason(.0))]
@@ -47,7 +48,7 @@ fn reason(error: &WireError) -> String {
 /// # Errors
 ///
 /// [`HeartbeatFault`] on what must not be stored. Never panics.
-pub(crate) fn decode(body: &[u8], now: Timestamp) -> Result<Agent, HeartbeatFault> {
+pub fn decode(body: &[u8], now: Timestamp) -> Result<Agent, HeartbeatFault> {
     if body.len() > MAX_BYTES {
         return Err(HeartbeatFault::TooLarge);
     }

@@ -1,14 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
-mod archive;
+pub mod archive;
 mod auth;
 mod client_ip;
 mod collection;
 mod config;
 mod enrol;
 mod form;
-mod heartbeat;
+pub mod heartbeat;
 mod intake;
 mod keys;
 mod limits;
@@ -16,6 +16,7 @@ mod manifests;
 mod metrics;
 mod openapi;
 mod problem;
+mod reuse;
 mod routes;
 mod secrets;
 mod serve;

@@ -19,6 +19,7 @@ use crate::keys::KeyCache;
 use crate::limits::Limiter;
 use crate::manifests::ManifestCache;
 use crate::metrics::ApiMetrics;
+use crate::reuse::TokenUse;
 use crate::secrets::KeyChecker;
 
 /// Settings that change what the API answers.
@@ -83,6 +84,7 @@ struct Inner {
     ids: Arc<IdGenerator>,
     keys: KeyCache,
     key_checker: KeyChecker,
+    tokens: TokenUse,
     failures: Limiter<IpAddr>,
     loader_requests: Limiter<LoaderId>,
     heartbeats: Limiter<String>,
@@ -106,6 +108,7 @@ impl ApiState {
             inner: Arc::new(Inner {
                 keys: KeyCache::new(store.events()),
                 key_checker: KeyChecker::new(),
+                tokens: TokenUse::default(),
                 failures: Limiter::new(FAILURES.0, FAILURES.1),
                 loader_requests: Limiter::new(LOADER_REQUESTS.0, LOADER_REQUESTS.1),
                 heartbeats: Limiter::new(HEARTBEATS.0, HEARTBEATS.1),
@@ -134,6 +137,11 @@ impl ApiState {
 
     pub(crate) fn key_checker(&self) -> &KeyChecker {
         &self.inner.key_checker
+    }
+
+    /// Where tokens were seen.
+    pub(crate) fn tokens(&self) -> &TokenUse {
+        &self.inner.tokens
     }
 
     /// Addresses that showed wrong keys.
