@@ -19,7 +19,7 @@ const AGAIN: u32 = 3;
 /// How long an order may be carried out.
 pub const VALIDITY: Duration = Duration::from_mins(30);
 /// Clocks of agents may run behind by this much.
-const EARLY: Duration = Duration::from_secs(60);
+const EARLY: Duration = Duration::from_mins(1);
 /// Orders in one pass: a fleet that was cloned by accident is not to be shot
 /// at all at once.
 const MAX_ORDERS: usize = 16;

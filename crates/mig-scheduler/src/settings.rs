@@ -6,6 +6,7 @@ use std::time::Duration;
 /// Settings of one scheduler. The defaults are those of the sample file,
 /// without spool and whitelist.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of the configuration file")]
 pub struct Settings {
     /// Silence after which an idle agent is offline; older heartbeats are
     /// refused.

@@ -111,6 +111,12 @@ impl Managed {
         drop(self.child.wait());
     }
 
+    /// SIGHUP: reopen logs, read again what can be read again.
+    pub fn hang_up(&self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        Ok(kill_process(pid.context("no process id")?, Signal::HUP)?)
+    }
+
     /// SIGTERM, and waits for the orderly end.
     pub fn terminate(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {

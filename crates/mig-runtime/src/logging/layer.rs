@@ -42,9 +42,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
         const WARNING: u8 = Severity::Warning as u8;
         const INFO: u8 = Severity::Info as u8;
         Some(match self.threshold() {
-            0..=ERROR => LevelFilter::ERROR,
-            ..=WARNING => LevelFilter::WARN,
-            ..=INFO => LevelFilter::INFO,
+            level if level <= ERROR => LevelFilter::ERROR,
+            level if level <= WARNING => LevelFilter::WARN,
+            level if level <= INFO => LevelFilter::INFO,
             _ => LevelFilter::DEBUG,
         })
     }
