@@ -1,0 +1,1 @@
+create_rabbitmq_config.sh
