@@ -43,9 +43,15 @@ const RULES: &[Rule] = &[
     // A module sees its own trait and the host: no queue, no key, no runtime.
     Rule { name: "mig-module-file", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-netstat", members: MODULE, never: ASYNC_OR_IO },
+    Rule { name: "mig-module-timedrift", members: MODULE, never: ASYNC_OR_IO },
     Rule {
         name: "mig-modules",
-        members: &["mig-module", "mig-module-file", "mig-module-netstat"],
+        members: &[
+            "mig-module",
+            "mig-module-file",
+            "mig-module-netstat",
+            "mig-module-timedrift",
+        ],
         never: ASYNC_OR_IO,
     },
     Rule {
