@@ -41,6 +41,7 @@ const RULES: &[Rule] = &[
     Rule { name: "mig-relay", members: &["mig-types"], never: HTTP },
     Rule { name: "mig-sandbox", members: &[], never: ASYNC_OR_IO },
     // A module sees its own trait and the host: no queue, no key, no runtime.
+    Rule { name: "mig-module-agentdestroy", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-file", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-netstat", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-timedrift", members: MODULE, never: ASYNC_OR_IO },
@@ -48,6 +49,7 @@ const RULES: &[Rule] = &[
         name: "mig-modules",
         members: &[
             "mig-module",
+            "mig-module-agentdestroy",
             "mig-module-file",
             "mig-module-netstat",
             "mig-module-timedrift",
@@ -84,14 +86,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "mig-scheduler",
-        members: &[
-            "mig-types",
-            "mig-sign",
-            "mig-store",
-            "mig-relay",
-            "mig-runtime",
-            "mig-observe",
-        ],
+        members: &["mig-types", "mig-sign", "mig-store", "mig-relay", "mig-runtime", "mig-observe"],
         never: &["axum", "hyper", "reqwest", "tower-http", "lapin", "sqlx"],
     },
     Rule {

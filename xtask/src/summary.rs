@@ -1,8 +1,7 @@
 //! Counts from what cargo prints.
 
 /// How the lines with a suite's figures begin.
-const FIGURES: [&str; 5] =
-    ["attack over ", "attack with ", "chaos on ", "sandbox: ", "skipped: "];
+const FIGURES: [&str; 5] = ["attack over ", "attack with ", "chaos on ", "sandbox: ", "skipped: "];
 
 /// Totals over all test programs.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

@@ -5,5 +5,7 @@ pub mod environment;
 pub mod fs;
 mod host;
 pub mod net;
+#[cfg(target_os = "linux")]
+pub mod process;
 
 pub use host::{Host, HostError, LocalHost};

@@ -64,6 +64,9 @@ pub struct Needs {
     pub processes: bool,
     /// Sends signals to other processes.
     pub signals: bool,
+    /// Changes the host, as it was told to: runs outside the sandbox. Every
+    /// other need is pointless then.
+    pub unconfined: bool,
 }
 
 impl Needs {
@@ -82,6 +85,7 @@ impl Default for Needs {
             programs: false,
             processes: false,
             signals: false,
+            unconfined: false,
         }
     }
 }

@@ -5,6 +5,8 @@ use mig_module::{DynModule, Registry};
 /// Every module this build carries, in the order of their names.
 pub fn registry() -> Registry {
     let modules: Vec<Box<dyn DynModule>> = vec![
+        #[cfg(feature = "module-agentdestroy")]
+        Box::new(mig_module_agentdestroy::AgentDestroy),
         #[cfg(feature = "module-file")]
         Box::new(mig_module_file::File),
         #[cfg(feature = "module-netstat")]

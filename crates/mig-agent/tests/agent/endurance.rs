@@ -196,3 +196,35 @@ async fn the_stat_socket_answers_its_owner() {
     let ended = tokio::time::timeout(stage::PATIENCE, agent.wait());
     assert_eq!(ended.await.unwrap().unwrap().code(), Some(0));
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_ends_the_other_agent_and_no_other() {
+    let mut stage = Stage::play("").await;
+    let copy = stage.path("mig-agent-old");
+    std::fs::copy(env!("CARGO_BIN_EXE_mig-agent"), &copy).unwrap();
+    let mut victim = stage::run(&copy, &["-m", "file"]);
+    let pid = victim.id().unwrap();
+    let order = |pid: u32, version: &str| Operation {
+        module: "agentdestroy".to_owned(),
+        parameters: json!({ "pid": pid, "version": version }),
+        ..Operation::default()
+    };
+
+    let own = stage.pid();
+    let wrong =
+        stage.ask(stage.action(vec![order(pid, "0"), order(own, mig_agent::VERSION)])).await;
+    let results = wrong.results.unwrap();
+    assert!(results.iter().all(|result| !result.success), "{results:?}");
+    assert!(errors(&results[0]).contains("Version mismatch. Expected '0'"), "{results:?}");
+    assert!(errors(&results[1]).contains("is mine. Refusing to suicide."), "{results:?}");
+    assert!(is_alive(pid) && copy.exists());
+
+    let done = stage.ask(stage.action(vec![order(pid, mig_agent::VERSION)])).await;
+    assert_eq!(done.status, CommandStatus::Success, "{:?}", done.results);
+    let text = done.results.unwrap()[0].elements.as_str().unwrap().to_owned();
+    let removed = format!("has been killed and its executable removed from {}", copy.display());
+    assert!(text.ends_with(&removed), "{text}");
+    victim.wait().await.unwrap();
+    assert!(!copy.exists() && is_alive(own));
+}

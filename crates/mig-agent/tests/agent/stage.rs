@@ -254,6 +254,13 @@ pub(crate) fn program() -> tokio::process::Command {
     tokio::process::Command::new(env!("CARGO_BIN_EXE_mig-agent"))
 }
 
+/// Another program with nothing to read, killed with its handle.
+pub(crate) fn run(program: &Path, args: &[&str]) -> Child {
+    let mut command = tokio::process::Command::new(program);
+    command.args(args).stdin(std::process::Stdio::piped()).kill_on_drop(true);
+    command.spawn().unwrap()
+}
+
 pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     rustix::process::kill_process(pid, signal).unwrap();
