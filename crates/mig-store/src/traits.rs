@@ -11,9 +11,9 @@ use tokio::sync::broadcast;
 
 use crate::model::{
     AgentsStats, ApiKeyRow, FinishOutcome, Finished, HeartbeatOutcome, InvestigatorChange,
-    InvestigatorRow, Job, KillOrder, Liveness, LoaderReport, LoaderRow, LoaderSecret, ManifestRow, NewCommand,
-    NewInvestigator, NewLoader, NewManifest, Owner, Page, Search, SignOutcome, StoreError,
-    StoreEvent, Unpublished,
+    InvestigatorRow, Job, KillOrder, Liveness, LoaderReport, LoaderRow, LoaderSecret, ManifestRow,
+    NewCommand, NewInvestigator, NewLoader, NewManifest, Owner, Page, Search, SignOutcome,
+    StoreError, StoreEvent, Unpublished,
 };
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -350,13 +350,8 @@ pub trait LoaderStore: Send + Sync {
 pub trait LeaseStore: Send + Sync {
     /// Takes a job for a while, when it is free, its lease ran out, or `owner`
     /// has it already. Whether it did.
-    async fn lease(
-        &self,
-        job: Job,
-        owner: &Owner,
-        lease: Duration,
-        now: Timestamp,
-    ) -> Result<bool>;
+    async fn lease(&self, job: Job, owner: &Owner, lease: Duration, now: Timestamp)
+    -> Result<bool>;
 
     /// Gives up every job that `owner` has.
     async fn release(&self, owner: &Owner) -> Result<()>;
@@ -365,7 +360,13 @@ pub trait LeaseStore: Send + Sync {
 /// Everything at rest.
 #[async_trait]
 pub trait Store:
-    ActionStore + CommandStore + AgentStore + InvestigatorStore + ManifestStore + LoaderStore + LeaseStore
+    ActionStore
+    + CommandStore
+    + AgentStore
+    + InvestigatorStore
+    + ManifestStore
+    + LoaderStore
+    + LeaseStore
 {
     /// Events from this and, where the database can tell, other processes.
     fn events(&self) -> broadcast::Receiver<StoreEvent>;
