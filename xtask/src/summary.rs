@@ -1,7 +1,8 @@
 //! Counts from what cargo prints.
 
 /// How the lines with a suite's figures begin.
-const FIGURES: [&str; 5] = ["attack over ", "attack with ", "chaos on ", "sandbox: ", "skipped: "];
+const FIGURES: [&str; 6] =
+    ["attack over ", "attack with ", "chaos on ", "operators: ", "sandbox: ", "skipped: "];
 
 /// Totals over all test programs.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
