@@ -4,9 +4,12 @@
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs;
+    use std::io::ErrorKind;
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::{Path, PathBuf};
     use std::process::{Child, Command, Stdio};
+
+    use std::time::{Duration, Instant};
 
     use mig_host::LocalHost;
     use mig_module::{Budget, DynModule};
@@ -41,7 +44,20 @@ mod linux {
             fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
             let mut command = Command::new(&program);
             let child = command.args(args).stdin(Stdio::piped()).stdout(Stdio::null());
-            let child = child.spawn().unwrap();
+            // A test that starts a program at this moment holds our copy open for
+            // writing until that program runs.
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let child = loop {
+                match child.spawn() {
+                    Err(error)
+                        if error.kind() == ErrorKind::ExecutableFileBusy
+                            && Instant::now() < deadline =>
+                    {
+                        std::thread::yield_now();
+                    }
+                    started => break started.unwrap(),
+                }
+            };
             Self { _folder: folder, program, child }
         }
 

@@ -258,7 +258,20 @@ pub(crate) fn program() -> tokio::process::Command {
 pub(crate) fn run(program: &Path, args: &[&str]) -> Child {
     let mut command = tokio::process::Command::new(program);
     command.args(args).stdin(std::process::Stdio::piped()).kill_on_drop(true);
-    command.spawn().unwrap()
+    // A test that starts a program at this moment holds a fresh copy open for
+    // writing until that program runs.
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::ExecutableFileBusy
+                    && std::time::Instant::now() < deadline =>
+            {
+                std::thread::yield_now();
+            }
+            started => return started.unwrap(),
+        }
+    }
 }
 
 pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
