@@ -115,6 +115,12 @@ const RULES: &[Rule] = &[
         ],
         never: &["lapin", "sqlx"],
     },
+    // Stands where agents and investigators stand; reaches no server from inside.
+    Rule {
+        name: "mig-swarm",
+        members: &["mig-types", "mig-sign", "mig-relay", "mig-client", "mig-runtime"],
+        never: &["axum", "lapin", "sqlx"],
+    },
     Rule { name: "xtask", members: &["mig-testservices"], never: &["tokio"] },
 ];
 

@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod agent;
+mod ask;
+mod audit;
+mod book;
+mod connection;
+mod fate;
+mod fleet;
+mod floor;
+mod plan;
+
+pub use ask::{Question, ask};
+pub use audit::{Audit, audit};
+pub use book::{Book, Tally};
+pub use fate::{Behaviour, Share};
+pub use fleet::{Fleet, FleetError};
+pub use floor::{Floor, FloorError, floor};
+pub use plan::{Plan, PlanError};
