@@ -2,14 +2,14 @@
 
 CARGO ?= cargo
 SETTINGS = OS=$(OS) ARCH=$(ARCH) BUILDENV=$(BUILDENV)
-PROGRAMS = mig mig-agent mig-api mig-scheduler mig-standalone
+PROGRAMS = mig mig-agent mig-api mig-scheduler mig-standalone mig-swarm
 
 # Optional: `make test TESTS="-p mig-store conformance"`.
 TESTS ?=
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: all build check test attack chaos bench fuzz demo clean $(PROGRAMS)
+.PHONY: all build check test attack chaos bench swarm fuzz demo clean $(PROGRAMS)
 
 all: $(PROGRAMS)
 
@@ -30,13 +30,22 @@ test:
 attack:
 	@$(CARGO) xtask test --suite attack --suite gnupg attack
 
+# The storm at its full size; `make test` runs a small one.
 chaos:
-	@$(CARGO) xtask test --suite chaos chaos
+	@MIG_STORM_AGENTS=2000 MIG_STORM_ACTIONS=50 \
+		$(CARGO) xtask test --suite chaos --suite storm chaos
 
 # The programs as `make test` builds them: what holds without optimisation holds.
 bench:
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) bench --profile dev -p mig-e2e
+
+# AGENTS=5000, RELAY=rabbitmq|builtin.
+AGENTS ?= 1000
+RELAY ?= rabbitmq
+swarm:
+	@$(CARGO) build --profile bench --workspace --bins
+	@$(CARGO) bench --workspace --bench fanout -- --agents $(AGENTS) --relay $(RELAY)
 
 fuzz:
 	@set -e; for target in $$($(CARGO) +nightly fuzz list); do \

@@ -2,3 +2,4 @@
 
 pub mod attacker;
 pub mod gnupg;
+pub mod swarm;

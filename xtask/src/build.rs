@@ -9,12 +9,13 @@ use serde_json::Value;
 use crate::command::{cargo, command, output, root};
 
 /// A program and the crate it lives in.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("mig", "mig-cli"),
     ("mig-agent", "mig-agent"),
     ("mig-api", "mig-api"),
     ("mig-scheduler", "mig-scheduler"),
     ("mig-standalone", "mig-standalone"),
+    ("mig-swarm", "mig-swarm"),
 ];
 
 /// The guide's names for a platform and the compiler's name.

@@ -1,8 +1,15 @@
 //! Counts from what cargo prints.
 
 /// How the lines with a suite's figures begin.
-const FIGURES: [&str; 6] =
-    ["attack over ", "attack with ", "chaos on ", "operators: ", "sandbox: ", "skipped: "];
+const FIGURES: [&str; 6] = [
+    "attack over ",
+    "attack with ",
+    "chaos on ",
+    "operators: ",
+    "swarm: ",
+    "sandbox: ",
+    "skipped: ",
+];
 
 /// Totals over all test programs.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

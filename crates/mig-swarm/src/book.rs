@@ -108,6 +108,14 @@ impl Book {
         commands.values().filter(|entry| entry.action == action).count()
     }
 
+    /// The actions agents have heard of, in any order, each once.
+    pub fn actions(&self) -> Vec<ActionId> {
+        let commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids: std::collections::BTreeSet<_> =
+            commands.values().map(|entry| entry.action).collect();
+        ids.into_iter().collect()
+    }
+
     /// The counts so far.
     pub fn tally(&self) -> Tally {
         let mut tally = Tally {

@@ -1,13 +1,15 @@
 #![doc = include_str!("../README.md")]
 
 mod agent;
+mod cpu;
 mod investigator;
 mod platform;
 mod process;
 mod wait;
 
 pub use agent::{AgentOptions, RelayAccess, TestAgent};
+pub use cpu::{cpu_time, resident};
 pub use investigator::TestInvestigator;
-pub use platform::{Backends, Outcome, Servers, TestPlatform};
+pub use platform::{Backends, Outcome, PlatformOptions, Servers, TestPlatform};
 pub use process::{Managed, binary};
 pub use wait::{until, until_async};

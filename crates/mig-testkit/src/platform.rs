@@ -29,6 +29,31 @@ pub struct Servers {
     pub rabbitmq: RabbitMq,
 }
 
+/// What differs from platform to platform.
+#[derive(Debug, Clone)]
+pub struct PlatformOptions {
+    /// Level of the servers' logs.
+    pub log_level: &'static str,
+    /// Between two heartbeats of an agent, as servers expect them.
+    pub heartbeat: &'static str,
+    /// Silence after which an agent is taken to be gone.
+    pub timeout: &'static str,
+}
+
+impl Default for PlatformOptions {
+    fn default() -> Self {
+        Self { log_level: "debug", heartbeat: "2s", timeout: "60s" }
+    }
+}
+
+impl PlatformOptions {
+    /// For thousands of agents: servers that write little and agents that
+    /// stay known.
+    pub fn crowd() -> Self {
+        Self { log_level: "info", heartbeat: "60s", timeout: "1h" }
+    }
+}
+
 /// A platform: servers, investigators, agents.
 pub struct TestPlatform {
     // Processes end before the directory goes: fields drop in this order.
@@ -40,6 +65,7 @@ pub struct TestPlatform {
     relay_port: u16,
     /// Server processes started so far, for the names of their logs.
     started: usize,
+    options: PlatformOptions,
     directory: TempDir,
 }
 
@@ -54,12 +80,22 @@ pub struct Outcome {
 impl TestPlatform {
     /// `mig-standalone` with two investigators, `alice` and `bob`.
     pub fn embedded() -> anyhow::Result<Self> {
-        Self::start(|_| Ok(Backends::Embedded))
+        Self::embedded_with(PlatformOptions::default())
+    }
+
+    /// [`TestPlatform::embedded`] with options.
+    pub fn embedded_with(options: PlatformOptions) -> anyhow::Result<Self> {
+        Self::start(options, |_| Ok(Backends::Embedded))
     }
 
     /// `mig-scheduler` and `mig-api` on PostgreSQL and RabbitMQ over TLS.
     pub fn servers() -> anyhow::Result<Self> {
-        Self::start(|directory| {
+        Self::servers_with(PlatformOptions::default())
+    }
+
+    /// [`TestPlatform::servers`] with options.
+    pub fn servers_with(options: PlatformOptions) -> anyhow::Result<Self> {
+        Self::start(options, |directory| {
             // Durable: tests kill it and expect what was committed.
             let postgres = Postgres::start_durable(&directory.join("postgres"))?;
             let rabbitmq = RabbitMq::start(&directory.join("rabbitmq"))?;
@@ -67,7 +103,10 @@ impl TestPlatform {
         })
     }
 
-    fn start(backends: impl FnOnce(&Path) -> anyhow::Result<Backends>) -> anyhow::Result<Self> {
+    fn start(
+        options: PlatformOptions,
+        backends: impl FnOnce(&Path) -> anyhow::Result<Backends>,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("mig-test-").tempdir()?;
         // Servers that run as another user must be able to reach below it.
         #[cfg(unix)]
@@ -93,6 +132,7 @@ impl TestPlatform {
             api,
             relay_port,
             started: 0,
+            options,
             directory,
         };
         platform.write_configuration()?;
@@ -124,12 +164,14 @@ impl TestPlatform {
             "[server]\nip = {ip}\nport = {port}\nhost = \"http://{}\"\nbaseroute = /api/v1\n",
             self.api
         );
-        let logging = "[logging]\nmode = stdout\nlevel = debug\n";
+        let PlatformOptions { log_level, heartbeat, timeout } = &self.options;
+        let logging = format!("[logging]\nmode = stdout\nlevel = {log_level}\n");
+        let agent = format!("[agent]\ntimeout = {timeout}\nheartbeatfreq = {heartbeat}\n");
         match &self.backends {
             Backends::Embedded => {
                 let text = format!(
                     "[data]\ndirectory = \"{}\"\n{server}[relay]\nlisten = 127.0.0.1:{}\n\
-                     [agent]\nheartbeatfreq = 2s\ntimeout = 60s\n{logging}",
+                     {agent}{logging}",
                     self.path("data").display(),
                     self.relay_port
                 );
@@ -139,8 +181,7 @@ impl TestPlatform {
                 let postgres = postgres_section(&servers.postgres);
                 let (mq, spool) = (Self::mq_section(&servers.rabbitmq)?, self.path("spool"));
                 let scheduler = format!(
-                    "[agent]\ntimeout = 60s\nheartbeatfreq = 2s\n\
-                     [collector]\nfreq = 1s\n[periodic]\nfreq = 5s\ndeleteafter = 1h\n\
+                    "{agent}[collector]\nfreq = 1s\n[periodic]\nfreq = 5s\ndeleteafter = 1h\n\
                      queuescleanupfreq = 24h\n[directories]\nspool = \"{}\"\ntmp = \"{}\"\n\
                      {postgres}{mq}{logging}",
                     spool.display(),
@@ -255,7 +296,21 @@ impl TestPlatform {
         self.start_servers()
     }
 
-    fn relay_access(&self) -> anyhow::Result<RelayAccess> {
+    /// The server processes of that program.
+    pub fn processes(&self, program: &str) -> impl Iterator<Item = &Managed> {
+        self.servers.iter().filter(move |server| server.is(program))
+    }
+
+    /// Ends a server in an orderly way.
+    pub fn stop_server(&mut self, program: &str) -> anyhow::Result<()> {
+        let position = self.servers.iter().position(|server| server.is(program));
+        let mut server = self.servers.remove(position.with_context(|| program.to_owned())?);
+        server.terminate(Duration::from_secs(30))?;
+        Ok(())
+    }
+
+    /// How agents reach the relay.
+    pub fn relay_access(&self) -> anyhow::Result<RelayAccess> {
         match &self.backends {
             Backends::Embedded => {
                 let data = self.path("data");

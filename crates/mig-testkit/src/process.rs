@@ -36,6 +36,7 @@ pub struct Managed {
     name: String,
     child: Child,
     log: PathBuf,
+    args: Vec<String>,
 }
 
 impl Managed {
@@ -62,12 +63,19 @@ impl Managed {
             .stderr(output)
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        Ok(Self { name: name.to_owned(), child, log, args })
     }
 
     /// Whether it was started from that program.
     pub fn is(&self, program: &str) -> bool {
         self.name.starts_with(program)
+    }
+
+    /// The argument that follows `option` on its command line.
+    pub fn argument_after(&self, option: &str) -> Option<String> {
+        let place = self.args.iter().position(|arg| arg == option)?;
+        self.args.get(place + 1).cloned()
     }
 
     pub fn pid(&self) -> u32 {

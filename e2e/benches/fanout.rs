@@ -1,0 +1,306 @@
+//! One light action to thousands of simulated agents: from the start of the
+//! POST until every result is stored. Real servers; the simulator, the broker
+//! and the database share the machine with them.
+//!
+//! In the same run, over the same queues and with the same bodies, a bare loop
+//! of publish, send back, consume: the broker's own floor. Prints the figures
+//! last and fails when a result is missing or a goal is.
+
+#![expect(clippy::print_stdout, reason = "figures are what a bench is run for")]
+
+use std::fmt;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use mig_e2e::swarm::{self, Swarm};
+use mig_swarm::{Audit, Question, ask, audit, floor};
+use mig_testkit::{Backends, PlatformOptions, RelayAccess, TestPlatform, cpu_time, resident};
+use mig_testservices::Account;
+use mig_types::{ActionId, Command, CommandStatus, wire};
+
+/// Rounds that count, after one that warms up.
+const ROUNDS: usize = 3;
+const LIMIT: Duration = Duration::from_mins(10);
+
+/// What the original took for 5,000 agents on a machine like the one the goals
+/// were set on: wall clock, and CPU of scheduler and database.
+const ORIGINAL_AGENTS: f64 = 5000.0;
+const ORIGINAL_WALL: f64 = 14.1;
+const ORIGINAL_CPU: f64 = 6.5 + 3.8;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    RabbitMq,
+    BuiltIn,
+}
+
+impl FromStr for Kind {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        match text {
+            "rabbitmq" => Ok(Self::RabbitMq),
+            "builtin" => Ok(Self::BuiltIn),
+            _ => bail!("no relay is called '{text}': rabbitmq or builtin"),
+        }
+    }
+}
+
+/// CPU time of each part.
+#[derive(Debug, Default, Clone, Copy)]
+struct Cpu {
+    servers: Duration,
+    api: Duration,
+    database: Duration,
+    broker: Duration,
+}
+
+impl Cpu {
+    fn now(platform: &TestPlatform) -> Self {
+        let of = |program: &str| platform.processes(program).map(|p| cpu_time(p.pid())).sum();
+        let mut cpu = Self::default();
+        match &platform.backends {
+            Backends::Embedded => cpu.servers = of("mig-standalone"),
+            Backends::Servers(servers) => {
+                cpu.servers = of("mig-scheduler");
+                cpu.api = of("mig-api");
+                cpu.database = servers.postgres.pid().map(cpu_time).unwrap_or_default();
+                cpu.broker = servers.rabbitmq.pid().map(cpu_time).unwrap_or_default();
+            }
+        }
+        cpu
+    }
+
+    fn since(self, before: Self, rounds: u32) -> Self {
+        let each = |now: Duration, then: Duration| now.saturating_sub(then) / rounds;
+        Self {
+            servers: each(self.servers, before.servers),
+            api: each(self.api, before.api),
+            database: each(self.database, before.database),
+            broker: each(self.broker, before.broker),
+        }
+    }
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "servers {:.2} s", self.servers.as_secs_f64())?;
+        if !self.broker.is_zero() {
+            write!(
+                f,
+                ", database {:.2} s, broker {:.2} s, API {:.2} s",
+                self.database.as_secs_f64(),
+                self.broker.as_secs_f64(),
+                self.api.as_secs_f64()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+struct Figures {
+    kind: Kind,
+    agents: usize,
+    walls: Vec<Duration>,
+    floors: Vec<Duration>,
+    cpu: Cpu,
+    memory: u64,
+    audit: Audit,
+}
+
+fn median(times: &[Duration]) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default().as_secs_f64()
+}
+
+async fn measure(kind: Kind, agents: usize) -> anyhow::Result<Figures> {
+    let options = PlatformOptions::crowd();
+    let mut platform = match kind {
+        Kind::RabbitMq => TestPlatform::servers_with(options)?,
+        Kind::BuiltIn => TestPlatform::embedded_with(options)?,
+    };
+    let swarm = Swarm::start(&platform, agents, LIMIT, |plan| {
+        // The times of others' heartbeats are not what is measured.
+        plan.heartbeat = Duration::from_mins(10);
+    })
+    .await?;
+    eprintln!("fanout: {agents} agents listen");
+
+    let first = one_action(&swarm).await?;
+    let before = Cpu::now(&platform);
+    let mut walls = Vec::new();
+    let mut ids = vec![first.0];
+    for _ in 0..ROUNDS {
+        let (id, took) = one_action(&swarm).await?;
+        eprintln!("fanout: {:.2} s", took.as_secs_f64());
+        walls.push(took);
+        ids.push(id);
+    }
+    let cpu = Cpu::now(&platform).since(before, u32::try_from(ROUNDS)?);
+    let program = match kind {
+        Kind::RabbitMq => "mig-scheduler",
+        Kind::BuiltIn => "mig-standalone",
+    };
+    let memory = platform.processes(program).map(|process| resident(process.pid())).sum();
+    let audit = audit(&swarm.api, swarm.fleet.plan(), swarm.fleet.book(), &ids).await?;
+    let floors = match kind {
+        Kind::RabbitMq => floors(&mut platform, &swarm, first.0).await?,
+        Kind::BuiltIn => Vec::new(),
+    };
+    let tally = swarm.fleet.book().tally();
+    ensure!(tally.refused + tally.unreadable == 0, "agents refused commands: {tally:?}");
+    swarm.fleet.stop().await;
+    Ok(Figures { kind, agents, walls, floors, cpu, memory, audit })
+}
+
+async fn one_action(swarm: &Swarm) -> anyhow::Result<(ActionId, Duration)> {
+    let question = Question {
+        target: swarm.fleet.plan().target(),
+        actions: 1,
+        every: Duration::ZERO,
+        validity: Duration::from_mins(30),
+        limit: LIMIT,
+        stubborn: false,
+    };
+    let asked = ask(&swarm.api, swarm.signer.as_ref(), &swarm.clock, &question, &|_| {}).await?;
+    let asked = asked.first().context("nothing was launched")?;
+    Ok((asked.id, asked.took.context("the action did not end in time")?))
+}
+
+/// The bare loop, while no scheduler takes the answers.
+async fn floors(
+    platform: &mut TestPlatform,
+    swarm: &Swarm,
+    action: ActionId,
+) -> anyhow::Result<Vec<Duration>> {
+    let body = body(swarm, action).await?;
+    platform.stop_server("mig-scheduler")?;
+    let Backends::Servers(servers) = &platform.backends else { bail!("no broker") };
+    let rabbitmq = &servers.rabbitmq;
+    let access = RelayAccess {
+        url: rabbitmq.amqps_url(Account::Scheduler),
+        ca: Some(rabbitmq.ca_path()),
+        certificate: Some((rabbitmq.client_cert_path(), rabbitmq.client_key_path())),
+    };
+    let relay = mig_relay::connect(&swarm::relay(&access)?).await?;
+    let mut floors = Vec::new();
+    for round in 0..=ROUNDS {
+        let floor = floor(relay.as_ref(), &swarm.fleet, &body, LIMIT).await?;
+        eprintln!("fanout: floor {:.2} s", floor.took.as_secs_f64());
+        if round > 0 {
+            floors.push(floor.took);
+        }
+    }
+    relay.close().await;
+    Ok(floors)
+}
+
+/// A command of the action as it went to its agent.
+async fn body(swarm: &Swarm, action: ActionId) -> anyhow::Result<Bytes> {
+    let query = mig_client::CommandQuery::of(action);
+    let mut page: Vec<Command> = swarm.api.commands_page(&query, 0, 1).await?;
+    let mut command = page.pop().context("the action has no command")?;
+    command.status = CommandStatus::Sent;
+    command.results = None;
+    Ok(Bytes::from(wire::to_vec(&command)?))
+}
+
+impl Figures {
+    /// Prints the figures; whether every promise is kept.
+    #[expect(clippy::cast_precision_loss, reason = "counts of agents are small")]
+    fn tell(&self) -> bool {
+        let Audit { lost, doubled, unaccounted, altered, miscounted, commands, .. } = self.audit;
+        let wall = median(&self.walls);
+        let scale = self.agents as f64 / ORIGINAL_AGENTS;
+        let relay = match self.kind {
+            Kind::RabbitMq => "RabbitMQ over TLS and PostgreSQL",
+            Kind::BuiltIn => "the built-in relay and SQLite",
+        };
+        println!("swarm: {} agents, {relay}, {ROUNDS} actions after one to warm up", self.agents);
+        println!("swarm: POST to all results stored: {wall:.2} s (median)");
+        println!(
+            "swarm: {:.2} times as fast as the original's {:.1} s, taken on another day",
+            ORIGINAL_WALL * scale / wall,
+            ORIGINAL_WALL * scale
+        );
+        println!("swarm: CPU for each action: {}", self.cpu);
+        println!("swarm: resident at the end: {} MiB", self.memory >> 20);
+        let mut goals = vec![(
+            format!("no result lost, doubled or changed, of {commands}"),
+            self.audit.is_clean(),
+        )];
+        match self.kind {
+            Kind::RabbitMq => {
+                let floor = median(&self.floors);
+                let own = (self.cpu.servers + self.cpu.database).as_secs_f64();
+                println!(
+                    "swarm: the broker's own floor: {floor:.2} s (median), ratio {:.2}",
+                    wall / floor
+                );
+                goals.push((
+                    "3 times as fast as the original".into(),
+                    wall * 3.0 <= ORIGINAL_WALL * scale,
+                ));
+                goals.push(("at most 1.3 times the floor".into(), wall <= 1.3 * floor));
+                goals.push((
+                    format!(
+                        "scheduler and database {own:.2} s of CPU, a fifth of {:.1} s",
+                        ORIGINAL_CPU * scale
+                    ),
+                    own * 5.0 <= ORIGINAL_CPU * scale,
+                ));
+            }
+            Kind::BuiltIn => {
+                let goal = 2.0 * scale.max(0.1);
+                goals.push((format!("within {goal:.1} s"), wall <= goal));
+            }
+        }
+        println!(
+            "swarm: {lost} results lost, {doubled} doubled, {unaccounted} agents unaccounted, \
+             {altered} altered, {miscounted} actions miscounted"
+        );
+        let mut kept = true;
+        for (goal, reached) in goals {
+            println!("goal: {goal}: {}", if reached { "met" } else { "missed" });
+            kept &= reached;
+        }
+        kept
+    }
+}
+
+/// The arguments `--agents N` and `--relay rabbitmq|builtin`.
+fn arguments() -> anyhow::Result<Option<(Kind, usize)>> {
+    let (mut kind, mut agents) = (Kind::RabbitMq, 1000);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--agents" => agents = value()?.parse().context("--agents takes a number")?,
+            "--relay" => kind = value()?.parse()?,
+            // `cargo test --benches` only asks whether it starts.
+            "--test" => return Ok(None),
+            _ => {}
+        }
+    }
+    Ok(Some((kind, agents)))
+}
+
+fn main() -> ExitCode {
+    let run = || -> anyhow::Result<bool> {
+        let Some((kind, agents)) = arguments()? else { return Ok(true) };
+        let runtime = tokio::runtime::Runtime::new()?;
+        Ok(runtime.block_on(measure(kind, agents))?.tell())
+    };
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("fanout: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
