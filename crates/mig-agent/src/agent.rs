@@ -7,9 +7,11 @@ use anyhow::Context as _;
 use mig_runtime::clock::Clock;
 use mig_runtime::clock::SystemClock;
 use mig_runtime::{Shutdown, ShutdownTrigger};
+use mig_types::AgentMode;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::checkin::{self, CheckIn, Ended};
 use crate::config::{AgentConfig, Unverifiable};
 use crate::context::{Context, History};
 use crate::execute::Executor;
@@ -27,6 +29,9 @@ use crate::{outbox, reach, receive, run, socket};
 const FORGET_EVERY: std::time::Duration = std::time::Duration::from_hours(1);
 /// Expired actions are remembered a while longer: the clock may be set back.
 const REMEMBER_AFTER: std::time::Duration = std::time::Duration::from_hours(24 * 7);
+
+/// What a check-in has beside the time of one operation.
+const CHECKIN_SLACK: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Tells the log what the kernel can do, once.
 fn say_how_modules_are_confined(sandboxing: Sandboxing) {
@@ -80,7 +85,7 @@ pub async fn serve(config: AgentConfig, shutdown: Shutdown) -> anyhow::Result<()
         surroundings,
         &identity.queueloc,
         config.tags.clone(),
-        crate::VERSION,
+        if config.checkin { AgentMode::Checkin } else { AgentMode::Daemon },
         clock.now(),
     );
     let context = Arc::new(Context {
@@ -106,6 +111,7 @@ pub async fn serve(config: AgentConfig, shutdown: Shutdown) -> anyhow::Result<()
         record: watch::Sender::new(record),
         history: History::new(config.maxactions),
         listening: watch::Sender::new(false),
+        arrived: watch::Sender::new(0),
         posted: Notify::new(),
         room: Notify::new(),
     });
@@ -165,6 +171,7 @@ async fn work(
             tracing::error!(severity = "emergency", "Shutting down agent: 'shutdown requested'");
             Ok(())
         }
+        ended = checkin(&context, config), if config.checkin => ended,
         Some(ended) = working.join_next() => flatten(ended),
         ended = &mut delivering => flatten(ended),
     };
@@ -174,6 +181,32 @@ async fn work(
     }
     helping.shutdown().await;
     finish(last, delivering, outcome).await
+}
+
+/// Waits for the end of a check-in.
+///
+/// # Errors
+///
+/// When it took too long, or the journal failed.
+async fn checkin(context: &Context, config: &AgentConfig) -> anyhow::Result<()> {
+    // A tenth more than one operation may take, and enough to connect and answer.
+    let longest = config.budgets.time;
+    let limit = (longest.saturating_mul(11) / 10).max(longest.saturating_add(CHECKIN_SLACK));
+    match checkin::over(context, CheckIn { wait: config.checkinwait, limit }).await? {
+        Ended::Done => {
+            tracing::info!("check-in is over, every command is answered");
+            Ok(())
+        }
+        Ended::Late if !*context.listening.borrow() => anyhow::bail!(
+            "the check-in did not reach the relay within {}",
+            mig_types::duration::format(limit)
+        ),
+        Ended::Late => anyhow::bail!(
+            "the check-in is not over after {}: {} commands are left for the next one",
+            mig_types::duration::format(limit),
+            context.journal.accepted()
+        ),
+    }
 }
 
 async fn finish(

@@ -49,6 +49,8 @@ struct AgentSection {
     discoverpublicip: Option<bool>,
     discoverawsmeta: Option<bool>,
     checkin: Option<bool>,
+    #[serde(deserialize_with = "optional_duration")]
+    checkinwait: Option<Duration>,
     extraprivacymode: Option<bool>,
     nopersistmods: Option<bool>,
     onlyverifypubkey: Option<bool>,
@@ -115,7 +117,10 @@ pub struct AgentConfig {
     pub installservice: bool,
     pub discoverpublicip: bool,
     pub discoverawsmeta: bool,
+    /// Connect, work off what waits, and end.
     pub checkin: bool,
+    /// Silence of the relay that ends a check-in.
+    pub checkinwait: Duration,
     pub extraprivacymode: bool,
     pub nopersistmods: bool,
     pub onlyverifypubkey: bool,
@@ -148,6 +153,7 @@ impl Default for AgentConfig {
             discoverpublicip: false,
             discoverawsmeta: false,
             checkin: false,
+            checkinwait: Duration::from_secs(10),
             extraprivacymode: false,
             nopersistmods: false,
             onlyverifypubkey: false,
@@ -243,6 +249,7 @@ impl AgentConfig {
             discoverpublicip: agent.discoverpublicip.unwrap_or(builtin.discoverpublicip),
             discoverawsmeta: agent.discoverawsmeta.unwrap_or(builtin.discoverawsmeta),
             checkin: agent.checkin.unwrap_or(builtin.checkin),
+            checkinwait: agent.checkinwait.unwrap_or(builtin.checkinwait),
             extraprivacymode: agent.extraprivacymode.unwrap_or(builtin.extraprivacymode),
             nopersistmods: agent.nopersistmods.unwrap_or(builtin.nopersistmods),
             onlyverifypubkey: agent.onlyverifypubkey.unwrap_or(builtin.onlyverifypubkey),
@@ -276,6 +283,9 @@ impl AgentConfig {
         if self.budgets.time.is_zero() {
             return invalid("agent.moduletimeout", "must not be zero");
         }
+        if self.checkinwait.is_zero() {
+            return invalid("agent.checkinwait", "must not be zero");
+        }
         for (key, value) in [
             ("agent.modulememory", self.budgets.memory_bytes),
             ("agent.moduleoutput", self.budgets.output_bytes as u64),
@@ -305,6 +315,7 @@ impl AgentConfig {
             ("DISCOVERPUBLICIP", self.discoverpublicip.to_string()),
             ("DISCOVERAWSMETA", self.discoverawsmeta.to_string()),
             ("CHECKIN", self.checkin.to_string()),
+            ("CHECKINWAIT", duration::format(self.checkinwait)),
             ("EXTRAPRIVACYMODE", self.extraprivacymode.to_string()),
             ("SPAWNPERSISTENT", (!self.nopersistmods).to_string()),
             ("ONLYVERIFYPUBKEY", self.onlyverifypubkey.to_string()),

@@ -26,6 +26,8 @@ pub struct Context {
     pub history: History,
     /// Whether commands can arrive: the agent's queue is there and read.
     pub listening: watch::Sender<bool>,
+    /// Messages that have come from the relay.
+    pub arrived: watch::Sender<u64>,
     /// Something was put into the outbox.
     pub posted: Notify,
     /// There may be room for another command.

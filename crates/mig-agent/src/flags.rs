@@ -9,7 +9,8 @@ usage: mig-agent [flags]
   -c <file>    configuration file (default /etc/mig/mig-agent.cfg)
   -d           debug: stay in foreground, log everything to standard output
   -f           stay in foreground
-  -m <mode>    'agent' (default), or a module to run once: parameters message on
+  -m <mode>    'agent' (default); 'agent-checkin': connect, work off what waits,
+               end; or a module to run once: parameters message on
                standard input, result on standard output
   -i <file>    run the operations of an action file and print their results
   -p           with -m or -i: print for people instead of JSON

@@ -51,14 +51,14 @@ pub fn record(
     surroundings: Surroundings,
     queueloc: &QueueLoc,
     tags: Tags,
-    version: &str,
+    mode: AgentMode,
     now: Timestamp,
 ) -> Agent {
     Agent {
         name: surroundings.hostname,
         queueloc: queueloc.as_str().to_owned(),
-        mode: AgentMode::Daemon,
-        version: version.to_owned(),
+        mode,
+        version: crate::VERSION.to_owned(),
         pid: i64::from(std::process::id()),
         starttime: now,
         heartbeatts: now,
@@ -174,7 +174,7 @@ mod tests {
         let later = start + Duration::from_mins(1);
         let old = Surroundings { hostname: "web1".into(), environment: Environment::default() };
         let queueloc = "linux.web1.x".parse().unwrap();
-        let mut agent = record(old.clone(), &queueloc, Tags::new(), "1", start);
+        let mut agent = record(old.clone(), &queueloc, Tags::new(), AgentMode::Daemon, start);
         assert!(!update(&mut agent, old.clone(), later));
         assert_eq!(agent.refreshts, start);
         let mut new = old;

@@ -2,6 +2,7 @@
 
 mod agent;
 pub mod backoff;
+pub mod checkin;
 pub mod config;
 pub mod context;
 pub mod execute;

@@ -83,6 +83,7 @@ async fn consume(
         };
         backoff.reset();
         for Delivery { tag, body, .. } in batch {
+            context.arrived.send_modify(|count| *count += 1);
             tokio::select! {
                 () = shutdown.requested() => return Ok(None),
                 () = room(context) => {}

@@ -37,14 +37,13 @@ pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(module) = &flags.persistent {
         return refuse_persistent(module);
     }
-    if flags.mode == MODE_CHECKIN {
-        return failed(&anyhow!("check-in mode is not available in this version"));
-    }
-    let one_module = flags.mode != MODE_AGENT && flags.query.is_none() && flags.action.is_none();
+    let one_module = ![MODE_AGENT, MODE_CHECKIN].contains(&flags.mode.as_str())
+        && flags.query.is_none()
+        && flags.action.is_none();
     if one_module && let Some(orders) = std::env::var_os(ORDERS) {
         return run_ordered(&flags, &orders);
     }
-    let config = match load(&flags) {
+    let mut config = match load(&flags) {
         Ok(config) => config,
         Err(error) => return failed(&error),
     };
@@ -63,9 +62,7 @@ pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if flags.upgrading {
         return failed(&anyhow!("installing a service is not available in this version"));
     }
-    if config.checkin {
-        return failed(&anyhow!("check-in mode (agent.checkin) is not available in this version"));
-    }
+    config.checkin |= flags.mode == MODE_CHECKIN;
     daemon(config, flags.debug)
 }
 

@@ -1,5 +1,6 @@
 //! The real program over a real relay.
 
+mod checkin;
 mod commands;
 mod endurance;
 #[cfg(test)]
