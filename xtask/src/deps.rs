@@ -44,6 +44,7 @@ const RULES: &[Rule] = &[
     Rule { name: "mig-module-agentdestroy", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-file", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-netstat", members: MODULE, never: ASYNC_OR_IO },
+    Rule { name: "mig-module-pkg", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-timedrift", members: MODULE, never: ASYNC_OR_IO },
     Rule {
         name: "mig-modules",
@@ -52,6 +53,7 @@ const RULES: &[Rule] = &[
             "mig-module-agentdestroy",
             "mig-module-file",
             "mig-module-netstat",
+            "mig-module-pkg",
             "mig-module-timedrift",
         ],
         never: ASYNC_OR_IO,

@@ -11,6 +11,8 @@ pub fn registry() -> Registry {
         Box::new(mig_module_file::File),
         #[cfg(feature = "module-netstat")]
         Box::new(mig_module_netstat::Netstat),
+        #[cfg(feature = "module-pkg")]
+        Box::new(mig_module_pkg::Pkg),
         #[cfg(feature = "module-timedrift")]
         Box::new(mig_module_timedrift::TimeDrift::default()),
     ];

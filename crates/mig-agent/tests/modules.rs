@@ -1,0 +1,55 @@
+//! Every module as the agent starts it: a process of its own, with limits, in
+//! the whole sandbox. What a module declares too little of fails here.
+#![cfg(test)]
+#![cfg(target_os = "linux")]
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use mig_agent::execute::child::{ORDERS, Orders, Sandboxing};
+use mig_module::process::parameters_message;
+use mig_types::{ModuleResult, wire};
+use serde_json::{Value, json};
+
+/// What a module answers in its sandbox; `None` where this kernel has no whole
+/// one.
+#[expect(clippy::disallowed_methods, reason = "the agent's own program")]
+fn ask(module: &str, params: &Value) -> Option<ModuleResult> {
+    let orders = Orders {
+        parent: std::process::id(),
+        memory_bytes: 256 << 20,
+        deadline: Duration::from_mins(2),
+        threads: 1,
+        compressed: false,
+        privacy: false,
+        sandbox: Sandboxing::Require,
+    };
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mig-agent"))
+        .args(["-m", module])
+        .env(ORDERS, serde_json::to_string(&orders).unwrap())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&parameters_message(params)).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{module}: {}", output.status);
+    let result: ModuleResult = wire::from_slice(&output.stdout).unwrap();
+    let unconfined = "module cannot be confined: agent.modulesandbox";
+    if result.errors.iter().flatten().any(|error| error.starts_with(unconfined)) {
+        println!("skipped: {:?}", result.errors);
+        return None;
+    }
+    Some(result)
+}
+
+#[test]
+fn pkg_reads_this_machine() {
+    let params = json!({ "pkgmatch": { "matches": ["."] }, "containers": true });
+    let Some(result) = ask("pkg", &params) else { return };
+    assert!(result.success && result.errors.is_none(), "{result:?}");
+    if std::path::Path::new("/var/lib/dpkg/status").exists() {
+        assert!(result.foundanything);
+    }
+}
