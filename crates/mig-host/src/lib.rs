@@ -5,6 +5,8 @@ pub mod containers;
 pub mod environment;
 pub mod fs;
 mod host;
+#[cfg(target_os = "linux")]
+pub mod memory;
 pub mod net;
 pub mod pkg;
 #[cfg(target_os = "linux")]
