@@ -45,6 +45,7 @@ const RULES: &[Rule] = &[
     Rule { name: "mig-module-file", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-netstat", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-pkg", members: MODULE, never: ASYNC_OR_IO },
+    Rule { name: "mig-module-sshkey", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-timedrift", members: MODULE, never: ASYNC_OR_IO },
     Rule {
         name: "mig-modules",
@@ -54,6 +55,7 @@ const RULES: &[Rule] = &[
             "mig-module-file",
             "mig-module-netstat",
             "mig-module-pkg",
+            "mig-module-sshkey",
             "mig-module-timedrift",
         ],
         never: ASYNC_OR_IO,

@@ -53,3 +53,12 @@ fn pkg_reads_this_machine() {
         assert!(result.foundanything);
     }
 }
+
+#[test]
+fn sshkey_finds_a_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let blob = "AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    std::fs::write(dir.path().join("id.pub"), format!("ssh-ed25519 {blob} me\n")).unwrap();
+    let Some(result) = ask("sshkey", &json!({ "paths": [dir.path()] })) else { return };
+    assert!(result.success && result.foundanything && result.errors.is_none(), "{result:?}");
+}

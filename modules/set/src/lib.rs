@@ -13,6 +13,8 @@ pub fn registry() -> Registry {
         Box::new(mig_module_netstat::Netstat),
         #[cfg(feature = "module-pkg")]
         Box::new(mig_module_pkg::Pkg),
+        #[cfg(feature = "module-sshkey")]
+        Box::new(mig_module_sshkey::SshKey),
         #[cfg(feature = "module-timedrift")]
         Box::new(mig_module_timedrift::TimeDrift::default()),
     ];
