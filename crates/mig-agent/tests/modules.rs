@@ -62,3 +62,23 @@ fn sshkey_finds_a_key() {
     let Some(result) = ask("sshkey", &json!({ "paths": [dir.path()] })) else { return };
     assert!(result.success && result.foundanything && result.errors.is_none(), "{result:?}");
 }
+
+#[test]
+fn ping_reaches_this_machine_in_every_way() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tcp = listener.local_addr().unwrap().port();
+    let udp = silent.local_addr().unwrap().port();
+    for (protocol, destination, port) in
+        [("icmp", "127.0.0.1", 0), ("tcp", "localhost", tcp), ("udp", "127.0.0.1", udp)]
+    {
+        let params = json!({ "destination": destination, "destinationport": port,
+            "protocol": protocol, "count": 1, "timeout": 1 });
+        let Some(result) = ask("ping", &params) else { return };
+        assert!(result.success && result.errors.is_none(), "{protocol}: {result:?}");
+        // `localhost` may be ::1 first, and echo needs a right.
+        if protocol == "udp" {
+            assert!(result.foundanything, "{result:?}");
+        }
+    }
+}

@@ -11,6 +11,8 @@ pub fn registry() -> Registry {
         Box::new(mig_module_file::File),
         #[cfg(feature = "module-netstat")]
         Box::new(mig_module_netstat::Netstat),
+        #[cfg(feature = "module-ping")]
+        Box::new(mig_module_ping::Ping),
         #[cfg(feature = "module-pkg")]
         Box::new(mig_module_pkg::Pkg),
         #[cfg(feature = "module-sshkey")]
