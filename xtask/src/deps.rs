@@ -42,6 +42,7 @@ const RULES: &[Rule] = &[
     Rule { name: "mig-sandbox", members: &[], never: ASYNC_OR_IO },
     // A module sees its own trait and the host: no queue, no key, no runtime.
     Rule { name: "mig-module-agentdestroy", members: MODULE, never: ASYNC_OR_IO },
+    Rule { name: "mig-module-example", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-file", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-netstat", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-ping", members: MODULE, never: ASYNC_OR_IO },
@@ -53,6 +54,7 @@ const RULES: &[Rule] = &[
         members: &[
             "mig-module",
             "mig-module-agentdestroy",
+            "mig-module-example",
             "mig-module-file",
             "mig-module-netstat",
             "mig-module-ping",

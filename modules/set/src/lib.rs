@@ -7,6 +7,8 @@ pub fn registry() -> Registry {
     let modules: Vec<Box<dyn DynModule>> = vec![
         #[cfg(feature = "module-agentdestroy")]
         Box::new(mig_module_agentdestroy::AgentDestroy),
+        #[cfg(feature = "module-example")]
+        Box::new(mig_module_example::Example),
         #[cfg(feature = "module-file")]
         Box::new(mig_module_file::File),
         #[cfg(feature = "module-netstat")]
