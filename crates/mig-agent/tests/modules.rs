@@ -82,3 +82,17 @@ fn ping_reaches_this_machine_in_every_way() {
         }
     }
 }
+
+#[test]
+fn memory_looks_into_other_processes() {
+    // The agent is left out; this test holds the text and is no agent.
+    let secret = format!("held-by-{}", std::process::id());
+    let search = json!({ "names": ["/modules-[0-9a-f]+$|/mig-agent$"], "contents": [secret],
+        "options": { "matchall": true } });
+    let Some(result) = ask("memory", &json!({ "searches": { "s1": search } })) else { return };
+    assert!(result.success && result.errors.is_none(), "{result:?}");
+    let found = result.elements["s1"].as_array().unwrap();
+    let has = |pid: u32| found.iter().any(|element| element["process"]["pid"] == json!(pid));
+    assert!(has(std::process::id()), "{result:?}");
+    assert_eq!(result.statistics["leftout"].as_array().unwrap().len(), 1);
+}

@@ -11,6 +11,8 @@ pub fn registry() -> Registry {
         Box::new(mig_module_example::Example),
         #[cfg(feature = "module-file")]
         Box::new(mig_module_file::File),
+        #[cfg(feature = "module-memory")]
+        Box::new(mig_module_memory::Memory),
         #[cfg(feature = "module-netstat")]
         Box::new(mig_module_netstat::Netstat),
         #[cfg(feature = "module-ping")]
