@@ -128,8 +128,7 @@ fn run_by_hand(flags: &Flags, config: &AgentConfig) -> ExitCode {
 
 fn run_module(module: &str, orders: Option<&Orders>, options: ServeOptions) -> ExitCode {
     let registry = mig_modules::registry();
-    let served =
-        child::run(&registry, module, orders, options, io::stdin().lock(), io::stdout().lock());
+    let served = child::run(&registry, module, orders, options, io::stdin(), io::stdout().lock());
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&anyhow::Error::new(error).context("cannot write the result")),

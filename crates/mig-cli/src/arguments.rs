@@ -301,6 +301,19 @@ mod tests {
     }
 
     #[test]
+    fn options_of_a_module_may_be_spelled_like_global_ones_after_its_own() {
+        let (parameters, globals, _) =
+            launched("ping -e 10m -d 192.0.2.1 -dp 22 -p tcp -c 2 -t 0.5 --json");
+        assert_eq!(
+            parameters,
+            serde_json::json!({ "destination": "192.0.2.1", "destinationport": 22,
+                "protocol": "tcp", "count": 2, "timeout": 0.5 })
+        );
+        assert_eq!(globals.target, None);
+        assert_eq!(globals.format, crate::globals::Format::Json);
+    }
+
+    #[test]
     fn names_are_the_words_with_a_blank_after_each() {
         let (_, _, name) = launched("file -path /etc -name ^passwd$");
         assert_eq!(name, "file -path /etc -name ^passwd$ ");

@@ -69,7 +69,7 @@ fn hostname(host: &LocalHost) -> String {
     full_name(&hosts, &kernel).unwrap_or(kernel)
 }
 
-fn kernel_name(host: &LocalHost) -> String {
+pub(crate) fn kernel_name(host: &LocalHost) -> String {
     #[cfg(unix)]
     if host.is_live() {
         let name = rustix::system::uname().nodename().to_string_lossy().trim().to_owned();

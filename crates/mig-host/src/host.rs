@@ -40,6 +40,9 @@ pub trait Host: Send + Sync {
     /// Where this process finds a path of the examined system.
     fn path(&self, path: &Path) -> PathBuf;
 
+    /// The name the kernel gives the host; empty where it gives none.
+    fn name(&self) -> String;
+
     /// All network interfaces of the own network namespace.
     fn interfaces(&self) -> Result<Vec<Interface>, HostError>;
 
@@ -107,6 +110,10 @@ impl Host for LocalHost {
             return path.to_owned();
         }
         self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    fn name(&self) -> String {
+        crate::environment::kernel_name(self)
     }
 
     fn interfaces(&self) -> Result<Vec<Interface>, HostError> {

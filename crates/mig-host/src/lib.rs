@@ -1,10 +1,14 @@
 #![doc = include_str!("../README.md")]
 #![warn(clippy::indexing_slicing)]
 
+pub mod containers;
 pub mod environment;
 pub mod fs;
 mod host;
+#[cfg(target_os = "linux")]
+pub mod memory;
 pub mod net;
+pub mod pkg;
 #[cfg(target_os = "linux")]
 pub mod process;
 

@@ -11,7 +11,7 @@ mod report;
 pub mod text;
 
 pub use args::UsageError;
-pub use budget::Budget;
+pub use budget::{Budget, Stop};
 pub use module::{DynModule, Module, ModuleError, Needs, Parsed, ParsedArgs};
 pub use registry::Registry;
 pub use report::Report;

@@ -22,6 +22,8 @@ pub enum ModuleError {
     Invalid(String),
     #[error("the run was cut short by its time limit")]
     Deadline,
+    #[error("stop message received, terminating early")]
+    Stopped,
     #[error("cannot read the result of module {module}")]
     Result { module: &'static str, source: wire::WireError },
     #[error("{0}")]
@@ -275,7 +277,9 @@ fn run<M: Module>(
 ) -> Report<M::Elements, M::Statistics> {
     let outcome = decode(module, params).and_then(|params| {
         Module::validate(module, &params)?;
-        Module::run(module, host, &params, budget)
+        let report = Module::run(module, host, &params, budget)?;
+        // Whoever said stop does not want half an answer.
+        if budget.is_stopped() { Err(ModuleError::Stopped) } else { Ok(report) }
     });
     outcome.unwrap_or_else(|error| {
         let mut report = Module::failure(module);

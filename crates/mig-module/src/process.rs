@@ -3,7 +3,7 @@
 //! One message comes in on one line, one result document goes out; the exit
 //! code is 0 whatever the result says.
 
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use mig_types::{ModuleResult, wire};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Stop};
 use crate::module::DynModule;
 use crate::registry::Registry;
 
@@ -57,6 +57,9 @@ pub fn parameters_message(params: &Value) -> Vec<u8> {
 /// Reads one parameters message, runs the module on this machine, and writes
 /// exactly one result document without a newline. With `print`, lines instead.
 ///
+/// A stop message that follows ends the run early. Whoever waits for it on
+/// `input` is left behind when the run is over.
+///
 /// # Errors
 ///
 /// Only when `output` cannot be written: everything else is a result.
@@ -64,19 +67,37 @@ pub fn serve(
     registry: &Registry,
     name: &str,
     options: ServeOptions,
-    input: impl Read,
+    input: impl Read + Send + 'static,
     output: impl Write,
 ) -> std::io::Result<()> {
-    serve_on(&LocalHost::default(), registry, name, &options, input, output)
+    let mut input = BufReader::new(input.take(MAX_MESSAGE));
+    let params = read_parameters(&mut input);
+    let stop = Stop::default();
+    let ordered = stop.clone();
+    // Without it the run cannot be stopped, and no more than that.
+    let _ = std::thread::Builder::new().spawn(move || listen(input, &ordered));
+    answer(&LocalHost::default(), registry, name, &options, (params, &stop), output)
 }
 
-/// [`serve`] on any host.
+/// [`serve`] on any host, without an ear for a stop message.
 pub fn serve_on(
     host: &dyn Host,
     registry: &Registry,
     name: &str,
     options: &ServeOptions,
     input: impl Read,
+    output: impl Write,
+) -> std::io::Result<()> {
+    let params = read_parameters(BufReader::new(input.take(MAX_MESSAGE)));
+    answer(host, registry, name, options, (params, &Stop::default()), output)
+}
+
+fn answer(
+    host: &dyn Host,
+    registry: &Registry,
+    name: &str,
+    options: &ServeOptions,
+    (params, stop): (Result<Value, String>, &Stop),
     mut output: impl Write,
 ) -> std::io::Result<()> {
     let Some(module) = registry.get(name) else {
@@ -84,9 +105,9 @@ pub fn serve_on(
         output.write_all(format!("{{\"errors\": [{text}]}}").as_bytes())?;
         return output.flush();
     };
-    let document = read_parameters(input)
+    let document = params
         .map_err(ModuleResult::failed)
-        .and_then(|params| run(module, host, params, options))
+        .and_then(|params| run(module, host, params, options, stop))
         .or_else(|failure| wire::to_vec(&failure))
         .map_err(std::io::Error::other)?;
     if options.print {
@@ -104,6 +125,7 @@ fn run(
     host: &dyn Host,
     params: Value,
     options: &ServeOptions,
+    stop: &Stop,
 ) -> Result<Vec<u8>, ModuleResult> {
     let deadline = options.deadline.map(|limit| {
         // Time to write the result before the parent's patience ends.
@@ -114,7 +136,7 @@ fn run(
         0 => crate::budget::default_threads(),
         threads => threads,
     };
-    let budget = Budget::new(deadline, threads);
+    let budget = Budget::new(deadline, threads).with_stop(stop);
     // A fault in one module must look like an answer, not like a dead process.
     let run = || module.run_document(host, params, &budget, options.privacy);
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
@@ -128,9 +150,21 @@ fn run(
     })
 }
 
-fn read_parameters(input: impl Read) -> Result<Value, String> {
+/// Waits for a stop message until the end of the input.
+fn listen(mut input: impl BufRead, stop: &Stop) {
     let mut line = Vec::new();
-    let mut input = BufReader::new(input.take(MAX_MESSAGE));
+    while input.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+        let message = wire::from_slice::<Message>(line.trim_ascii_end());
+        if message.is_ok_and(|message| message.class == "stop") {
+            stop.order();
+            return;
+        }
+        line.clear();
+    }
+}
+
+fn read_parameters(mut input: impl BufRead) -> Result<Value, String> {
+    let mut line = Vec::new();
     input
         .read_until(b'\n', &mut line)
         .map_err(|error| format!("cannot read the parameters: {error}"))?;

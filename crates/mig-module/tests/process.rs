@@ -89,6 +89,7 @@ fn registry() -> Registry {
 
 fn run(input: &[u8], options: ServeOptions) -> String {
     let mut output = Vec::new();
+    let input = std::io::Cursor::new(input.to_vec());
     serve(&registry(), "echo", options, input, &mut output).unwrap();
     String::from_utf8(output).unwrap()
 }
@@ -111,11 +112,20 @@ fn reads_one_line_and_answers_with_one_document() {
     let line = r#"{"class":"parameters","parameters":{"words":["a"],"unknown":1}}"#;
     for input in [
         line.to_owned(),
-        format!("{line}\r\n{{\"class\":\"stop\"}}\n"),
+        format!("{line}\r\n{{\"class\":\"ping\"}}\n"),
         line.replace("class", "CLASS").replace("\"parameters\":{", "\"Parameters\":{"),
     ] {
         assert_eq!(run(input.as_bytes(), ServeOptions::default()), OK, "{input}");
     }
+}
+
+#[test]
+fn a_stop_message_ends_a_run() {
+    let input = "{\"class\":\"parameters\",\"parameters\":{\"words\":[\"wait\"]}}\n\
+                 garbage\n{\"class\":\"stop\"}\n";
+    let result = result(input.as_bytes());
+    assert!(!result.success && result.elements.is_null());
+    assert_eq!(result.errors.unwrap(), ["stop message received, terminating early"]);
 }
 
 #[test]

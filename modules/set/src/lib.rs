@@ -7,10 +7,20 @@ pub fn registry() -> Registry {
     let modules: Vec<Box<dyn DynModule>> = vec![
         #[cfg(feature = "module-agentdestroy")]
         Box::new(mig_module_agentdestroy::AgentDestroy),
+        #[cfg(feature = "module-example")]
+        Box::new(mig_module_example::Example),
         #[cfg(feature = "module-file")]
         Box::new(mig_module_file::File),
+        #[cfg(feature = "module-memory")]
+        Box::new(mig_module_memory::Memory),
         #[cfg(feature = "module-netstat")]
         Box::new(mig_module_netstat::Netstat),
+        #[cfg(feature = "module-ping")]
+        Box::new(mig_module_ping::Ping),
+        #[cfg(feature = "module-pkg")]
+        Box::new(mig_module_pkg::Pkg),
+        #[cfg(feature = "module-sshkey")]
+        Box::new(mig_module_sshkey::SshKey),
         #[cfg(feature = "module-timedrift")]
         Box::new(mig_module_timedrift::TimeDrift::default()),
     ];

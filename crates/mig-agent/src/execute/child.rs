@@ -67,7 +67,7 @@ pub fn run(
     module: &str,
     orders: Option<&Orders>,
     mut options: ServeOptions,
-    input: impl Read,
+    input: impl Read + Send + 'static,
     mut output: impl Write,
 ) -> io::Result<()> {
     let Some(orders) = orders else {

@@ -4,6 +4,7 @@ use std::io;
 
 #[cfg(not(unix))]
 mod portable;
+mod rooted;
 #[cfg(unix)]
 mod unix;
 
@@ -12,6 +13,7 @@ use portable as system;
 #[cfg(unix)]
 use unix as system;
 
+pub use rooted::{MAX_ENTRIES, Root};
 pub use system::{Directory, metadata, open_file};
 
 /// What a name stands for.

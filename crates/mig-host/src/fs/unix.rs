@@ -25,6 +25,13 @@ pub struct Directory {
     fd: OwnedFd,
 }
 
+impl From<OwnedFd> for Directory {
+    /// A directory that is open for reading already.
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
 impl Directory {
     /// Opens a directory, however long its path is. A link in the last place is
     /// followed only when asked for.

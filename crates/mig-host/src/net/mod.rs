@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub mod echo;
 pub mod proc;
 
 #[cfg(target_os = "linux")]
