@@ -19,6 +19,8 @@ pub(crate) use sql::{Bind, Column, Sql};
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
 
+/// Longest wait for connections to end.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// No statement may take longer: a dead network must not hold a pass for ever.
 const STATEMENT_LIMIT: Duration = Duration::from_mins(1);
 
@@ -115,13 +117,20 @@ impl Db {
         Ok(Tx { inner, happened: Vec::new() })
     }
 
+    /// Ends all connections. One that still waits for its server, for a lock
+    /// perhaps, is left behind: a stop must not wait for it.
     pub(crate) async fn close(&self) {
-        match self {
-            Self::Postgres { pool, .. } => pool.close().await,
-            Self::Sqlite { writer, reader, .. } => {
-                reader.close().await;
-                writer.close().await;
+        let closed = async {
+            match self {
+                Self::Postgres { pool, .. } => pool.close().await,
+                Self::Sqlite { writer, reader, .. } => {
+                    reader.close().await;
+                    writer.close().await;
+                }
             }
+        };
+        if tokio::time::timeout(CLOSE_LIMIT, closed).await.is_err() {
+            tracing::warn!("the database did not answer; its connections are dropped");
         }
     }
 }
