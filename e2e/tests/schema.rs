@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::ensure;
-use mig_e2e::operator::{create_local, program, scratch, succeed};
+use mig_e2e::operator::{create_local, program, repository, scratch, script, succeed, word_after};
 use mig_e2e::sql::Psql;
 use mig_testservices::Postgres;
 
@@ -74,6 +74,20 @@ const ROLES: &str = "select rolname, rolcanlogin, rolsuper, rolcreaterole, rolcr
     (select string_agg(m.roleid::regrole::text, ',' order by 1) from pg_auth_members m \
     where m.member = r.oid) from pg_roles r where rolname like 'mig%' order by 1";
 
+/// Fails on the first difference between two databases.
+fn compare(wanted: &Psql, found: &Psql) -> anyhow::Result<()> {
+    for (what, least, query) in CATALOGUE {
+        let (wanted, found) = (wanted.ask(query)?, found.ask(query)?);
+        ensure!(wanted.lines().count() >= *least, "few {what}: {wanted}");
+        assert_eq!(wanted, found, "{what}");
+    }
+    Ok(())
+}
+
+fn mig(server: &Postgres) -> Psql {
+    Psql::new(server, "postgres", "mig")
+}
+
 #[test]
 fn the_operators_schema_and_the_programs_make_the_same_database() -> anyhow::Result<()> {
     let directory = scratch("mig-schema-")?;
@@ -98,27 +112,55 @@ fn the_operators_schema_and_the_programs_make_the_same_database() -> anyhow::Res
         ),
     )?;
     let migrate = || {
-        succeed(program("mig-scheduler", directory.path())?.arg("-migrate").arg("-c").arg(&config))
+        let mut command = program("mig-scheduler", directory.path())?;
+        succeed(command.arg("-migrate").arg("-c").arg(&config))
     };
     migrate()?;
-
-    let [script, program] =
-        [&by_script, &by_program].map(|server| Psql::new(server, "postgres", "mig"));
-    let compare = || -> anyhow::Result<()> {
-        for (what, least, query) in CATALOGUE {
-            let (wanted, found) = (script.ask(query)?, program.ask(query)?);
-            ensure!(wanted.lines().count() >= *least, "few {what}: {wanted}");
-            assert_eq!(wanted, found, "{what}");
-        }
-        assert_eq!(script.ask(ROLES)?, program.ask(ROLES)?, "roles");
-        Ok(())
-    };
-    compare()?;
+    let [script, program] = [&by_script, &by_program].map(mig);
+    compare(&script, &program)?;
+    assert_eq!(script.ask(ROLES)?, program.ask(ROLES)?, "roles");
 
     // Loading it again, by either way, changes nothing.
     migrate()?;
-    compare()?;
-    let schema = fs::read_to_string(mig_e2e::operator::repository().join("database/schema.sql"))?;
+    compare(&script, &program)?;
+    let schema = fs::read_to_string(repository().join("database/schema.sql"))?;
     script.ask(&schema)?;
-    compare()
+    compare(&script, &program)?;
+    assert_eq!(script.ask(ROLES)?, program.ask(ROLES)?, "roles");
+    Ok(())
+}
+
+/// A hosted database: no superuser, only an owner who may make roles.
+#[test]
+fn the_script_for_a_remote_database_makes_the_same_one() -> anyhow::Result<()> {
+    let directory = scratch("mig-remote-")?;
+    let local = Postgres::start(&directory.path().join("local"))?;
+    create_local(&local)?;
+    let remote = Postgres::start(&directory.path().join("remote"))?;
+    let superuser = Psql::superuser(&remote);
+    superuser.ask("create role migadmin login createrole")?;
+    superuser.ask("create database mig owner migadmin")?;
+    let create = |arguments: &[&str]| {
+        let mut command = script("database/createremotedb.sh");
+        command.args(arguments).env("PGHOST", "127.0.0.1").env("PGPASS", "unused");
+        command.env("PGPORT", remote.port().to_string());
+        for name in ["PGUSER", "PGDATABASE", "PGPASSWORD"] {
+            command.env_remove(name);
+        }
+        command
+    };
+    ensure!(create(&["8"]).output()?.status.code() == Some(2), "short passwords are refused");
+    let said = succeed(&mut create(&["40"]))?;
+    for role in ["migscheduler", "migapi"] {
+        let password = word_after(&said, &format!("  {role} "))?;
+        ensure!(password.len() == 40, "{said}");
+    }
+    compare(&mig(&local), &mig(&remote))?;
+    // Only the owner was there before, and is what it was.
+    let others = format!("select * from ({ROLES}) r where rolname <> 'migadmin'");
+    let [wanted, found] = [&local, &remote].map(|server| mig(server).ask(&others));
+    assert_eq!(wanted?, found?, "roles");
+    let again = succeed(&mut create(&[]))?;
+    ensure!(again.contains("already; nothing was changed."), "{again}");
+    Ok(())
 }

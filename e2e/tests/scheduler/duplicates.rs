@@ -73,7 +73,9 @@ fn the_older_of_two_agents_on_an_endpoint_is_ended() -> anyhow::Result<()> {
     platform.start_agent(&options)?;
     let mut agent = platform.agents.pop().context("just started")?;
     let queueloc = agent.queueloc()?;
-    // Keys are read at the start, so it starts again, as a copy.
+    // Keys are read at the start, so it starts again, as a copy; not before it
+    // is up, or a process of its start may still hold its journal.
+    platform.wait_agents(1)?;
     agent.process.kill9();
     let run = agent.run_directory();
     let place = run.parent().context("no directory")?;
