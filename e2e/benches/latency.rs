@@ -67,7 +67,7 @@ async fn measure(mut platform: TestPlatform) -> anyhow::Result<Vec<Duration>> {
             match event {
                 FollowEvent::Command(command) => break command,
                 FollowEvent::Done(_) => anyhow::bail!("the action ended without a result"),
-                FollowEvent::Action(_) | FollowEvent::Heartbeat => {}
+                FollowEvent::Action(_) | FollowEvent::Heartbeat | FollowEvent::Refused(_) => {}
             }
         };
         let took = start.elapsed();

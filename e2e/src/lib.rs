@@ -2,4 +2,6 @@
 
 pub mod attacker;
 pub mod gnupg;
+pub mod operator;
+pub mod sql;
 pub mod swarm;

@@ -17,31 +17,46 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 ///
 /// # Errors
 ///
-/// When something is missing and we may not install, or the installation fails.
+/// When something that every test needs is missing and we may not install, or
+/// the installation fails.
 pub(crate) fn ensure() -> Result<()> {
-    let missing = missing();
-    if missing.is_empty() {
+    let (missing, wanted) = (missing(), wanted());
+    if missing.is_empty() && wanted.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
     let is_root = Path::new("/proc/self").metadata().is_ok_and(|self_| self_.uid() == 0);
     if !is_root || !on_path("apt-get") {
-        bail!("missing for the tests: {list}\nhint: sudo apt-get install {list}");
+        if !missing.is_empty() {
+            bail!("missing for the tests: {list}\nhint: sudo apt-get install {list}");
+        }
+        eprintln!("test: some tests are skipped without: {}", wanted.join(" "));
+        return Ok(());
     }
-    eprintln!("test: installing {list}");
     let _quiet = NoServices::new()?;
     // A fresh machine has no package lists yet; elsewhere the old ones may do.
     if let Err(error) = run_apt(&["update", "--quiet"]) {
         eprintln!("test: {error}; going on with the package lists as they are");
     }
-    run_apt(
-        &[["install", "--quiet", "--yes", "--no-install-recommends"].as_slice(), &missing].concat(),
-    )?;
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    if !wanted.is_empty()
+        && let Err(error) = install(&wanted)
+    {
+        eprintln!("test: {error}; some tests are skipped");
+    }
     let missing = self::missing();
     if !missing.is_empty() {
         bail!("still missing after the installation: {}", missing.join(" "));
     }
     Ok(())
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    eprintln!("test: installing {}", packages.join(" "));
+    let options = ["install", "--quiet", "--yes", "--no-install-recommends"];
+    run_apt(&[options.as_slice(), packages].concat())
 }
 
 fn missing() -> Vec<&'static str> {
@@ -52,7 +67,9 @@ fn missing() -> Vec<&'static str> {
     if mig_testservices::rabbitmq_bin().is_err() {
         missing.push("rabbitmq-server");
     }
-    for (program, package) in [("gpg", "gnupg"), ("openssl", "openssl"), ("ps", "procps")] {
+    for (program, package) in
+        [("gpg", "gnupg"), ("openssl", "openssl"), ("ps", "procps"), ("curl", "curl")]
+    {
         if !on_path(program) {
             missing.push(package);
         }
@@ -60,9 +77,17 @@ fn missing() -> Vec<&'static str> {
     missing
 }
 
+/// What reads the samples in `conf/`; without it their tests are skipped.
+fn wanted() -> Vec<&'static str> {
+    let readers = [("nginx", "nginx"), ("rsyslogd", "rsyslog")];
+    readers.into_iter().filter(|(program, _)| !on_path(program)).map(|(_, name)| name).collect()
+}
+
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    // Daemons are there, and that is not in everybody's path.
+    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    places.into_iter().any(|directory| directory.join(program).is_file())
 }
 
 fn run_apt(arguments: &[&str]) -> Result<()> {

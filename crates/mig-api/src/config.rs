@@ -7,7 +7,7 @@ use std::time::Duration;
 use mig_runtime::Secret;
 use mig_runtime::config::ConfigError;
 use mig_runtime::logging::LogConfig;
-use mig_store::PostgresConfig;
+use mig_store::{PostgresConfig, TARGET_TIMEOUT};
 use serde::Deserialize;
 
 use crate::client_ip::ClientIp;
@@ -15,6 +15,8 @@ use crate::state::ApiSettings;
 
 /// Smallest limit of a form, in bytes: below it no action fits.
 const MIN_FORM: usize = 64 * 1024;
+/// Below it the simplest target may fail on a busy database.
+const MIN_TARGET_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The whole file, one field a section.
 #[derive(Debug, Default, Deserialize)]
@@ -124,6 +126,9 @@ pub struct PostgresSection {
     /// `disable`, `require` or `verify-full`.
     pub sslmode: String,
     pub maxconn: u32,
+    /// A target that takes longer to evaluate is refused.
+    #[serde(with = "mig_types::duration::serde_text")]
+    pub targettimeout: Duration,
 }
 
 impl Default for PostgresSection {
@@ -136,6 +141,7 @@ impl Default for PostgresSection {
             password: Secret::default(),
             sslmode: "disable".to_owned(),
             maxconn: 10,
+            targettimeout: TARGET_TIMEOUT,
         }
     }
 }
@@ -199,6 +205,9 @@ impl ApiConfig {
 
     /// The database part, for the store.
     pub fn postgres(&self) -> Result<PostgresConfig, ConfigError> {
+        if self.postgres.targettimeout < MIN_TARGET_TIMEOUT {
+            return Err(ConfigError::invalid("postgres.targettimeout", "must be at least 100ms"));
+        }
         let sslmode = self
             .postgres
             .sslmode
@@ -212,6 +221,7 @@ impl ApiConfig {
             password: self.postgres.password.expose().clone(),
             sslmode,
             maxconn: self.postgres.maxconn,
+            target_timeout: self.postgres.targettimeout,
         })
     }
 }
@@ -234,6 +244,7 @@ mod tests {
         assert!(fault(|c| c.server.baseroute = "api/".into()).contains("server.baseroute"));
         assert!(fault(|c| c.server.clientpublicip = "guess".into()).contains("clientpublicip"));
         assert!(fault(|c| c.postgres.sslmode = "maybe".into()).contains("postgres.sslmode"));
+        assert!(fault(|c| c.postgres.targettimeout = Duration::ZERO).contains("targettimeout"));
         assert!(fault(|c| c.metrics.listen = "9107".into()).contains("metrics.listen"));
         assert!(fault(|c| c.server.maxbytes = 0).contains("server.maxbytes"));
         assert!(fault(|c| c.manifest.maxbytes = 1000).contains("manifest.maxbytes"));

@@ -31,6 +31,7 @@ struct Watch<'a> {
     expected: u64,
     started: Instant,
     said: (Option<ActionStatus>, Counters),
+    refused: Option<String>,
 }
 
 /// Follows a posted action to its end; the exit code is what the options ask.
@@ -50,6 +51,7 @@ pub(crate) async fn action(
         expected,
         started: Instant::now(),
         said: (posted.status, posted.counters),
+        refused: None,
     };
     let end = watch.run(api, globals.timeout, output, shutdown).await?;
     watch.conclude(end, globals, output)
@@ -83,6 +85,7 @@ impl Watch<'_> {
                     self.tell(output);
                 }
                 Some(FollowEvent::Heartbeat) => {}
+                Some(FollowEvent::Refused(reason)) => self.refused = Some(reason),
                 Some(FollowEvent::Done(action)) => {
                     self.latest = *action;
                     return Ok(End::Over);
@@ -143,7 +146,8 @@ impl Watch<'_> {
         output.paint(Paint::Blue, &progress::counters(&counters));
         self.printer.summary(&self.latest, output)?;
         if end == End::Over && self.latest.status == Some(ActionStatus::Invalid) {
-            let message = format!("action {id} was not run: no agent matched, or it had expired");
+            let reason = self.refused.as_deref().unwrap_or("no agent matched, or it had expired");
+            let message = format!("action {id} was not run: {reason}");
             return Err(Failure::new(code::NO_AGENT, message));
         }
         Ok(self.exit_code(globals))

@@ -33,6 +33,8 @@ pub enum FollowEvent {
     Command(Box<Command>),
     /// The API is there, and nothing happened.
     Heartbeat,
+    /// The platform does not run it; why. Comes before the last event.
+    Refused(String),
     /// Nothing more will happen; always the last event.
     Done(Box<Action>),
 }
@@ -84,6 +86,7 @@ struct Line {
     heartbeat: bool,
     cursor: Option<u64>,
     done: bool,
+    reason: String,
 }
 
 impl ApiClient {
@@ -197,6 +200,9 @@ impl Follower<'_> {
             let action = Box::new(wire::from_value(line.action).map_err(ClientError::Answer)?);
             if line.done {
                 self.state = State::Done;
+                if !line.reason.is_empty() {
+                    self.pending.push_back(FollowEvent::Refused(line.reason));
+                }
                 self.pending.push_back(FollowEvent::Done(action));
             } else {
                 self.pending.push_back(FollowEvent::Action(action));

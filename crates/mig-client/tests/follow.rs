@@ -72,6 +72,7 @@ async fn follow(server: &MockServer) -> Result<Vec<String>, ClientError> {
             }
             FollowEvent::Command(command) => format!("{} {}", command.agent.name, command.status),
             FollowEvent::Heartbeat => "heartbeat".into(),
+            FollowEvent::Refused(reason) => format!("refused: {reason}"),
             FollowEvent::Done(action) => format!("done {}", action.status.unwrap()),
         });
     }
@@ -173,6 +174,16 @@ async fn an_api_without_streams_is_polled() {
             "done inflight"
         ]
     );
+}
+
+#[tokio::test]
+async fn the_reason_of_a_refused_action_is_told() {
+    let server = MockServer::start().await;
+    let last = json!({"done": true, "action": action("invalid", 0, 0), "reason": "too slow"});
+    let stream = lines(&[json!({"action": action("pending", 0, 0)}), last]);
+    server.register(Mock::given(path(STREAM)).respond_with(stream)).await;
+    let events = follow(&server).await.unwrap();
+    assert_eq!(events, ["action pending 0", "refused: too slow", "done invalid"]);
 }
 
 #[tokio::test]

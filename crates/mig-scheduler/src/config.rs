@@ -8,7 +8,7 @@ use mig_relay::RelayConfig;
 use mig_runtime::Secret;
 use mig_runtime::config::{self, ConfigError};
 use mig_runtime::logging::LogConfig;
-use mig_store::{PostgresConfig, SslMode};
+use mig_store::{PostgresConfig, SslMode, TARGET_TIMEOUT};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -141,6 +141,9 @@ pub struct PostgresSection {
     pub sslmode: String,
     /// Most connections at once.
     pub maxconn: u32,
+    /// A target that takes longer to evaluate makes its action invalid.
+    #[serde(with = "mig_types::duration::serde_text")]
+    pub targettimeout: Duration,
 }
 
 impl Default for PostgresSection {
@@ -154,6 +157,7 @@ impl Default for PostgresSection {
             password: Secret::new("123456".to_owned()),
             sslmode: "disable".to_owned(),
             maxconn: 10,
+            targettimeout: TARGET_TIMEOUT,
         }
     }
 }
@@ -246,6 +250,7 @@ impl SchedulerConfig {
             ("periodic.queuescleanupfreq", self.periodic.queuescleanupfreq, second),
             ("periodic.keepstatistics", self.periodic.keepstatistics, second),
             ("mq.timeout", self.mq.timeout, second),
+            ("postgres.targettimeout", self.postgres.targettimeout, Duration::from_millis(100)),
         ] {
             if value < least {
                 let least = mig_types::duration::format(least);
@@ -336,6 +341,7 @@ impl SchedulerConfig {
             password: section.password.expose().clone(),
             sslmode: self.sslmode()?,
             maxconn: if section.maxconn == 0 { UNLIMITED } else { section.maxconn },
+            target_timeout: section.targettimeout,
         })
     }
 
@@ -408,6 +414,7 @@ mod tests {
             ("[periodic]\nfreq = \"-5s\"", "freq"),
             ("[postgres]\nsslmode = \"off\"", "sslmode"),
             ("[postgres]\nport = 0", "port"),
+            ("[postgres]\ntargettimeout = \"0s\"", "targettimeout"),
             ("[postgres]\nport = 65536", "port"),
             ("[mq]\nuser = \"\"", "user"),
             ("[metrics]\nlisten = \"9106\"", "listen"),

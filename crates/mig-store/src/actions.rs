@@ -214,6 +214,14 @@ impl ActionStore for SqlStore {
         Ok(changed)
     }
 
+    async fn reason(&self, action: ActionId) -> Result<Option<String>> {
+        let sql = self.db.sql("select reason from actions where status = 'invalid' and id = ");
+        match self.db.fetch_optional(sql.int(action.as_i64())).await? {
+            Some(row) => row.optional_text("reason"),
+            None => Ok(None),
+        }
+    }
+
     async fn sweep_expired_actions(&self, now: Timestamp) -> Result<Vec<ActionId>> {
         let tx = self.db.begin().await?;
         let sql = end(&tx, "invalid", now)

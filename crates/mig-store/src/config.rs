@@ -2,6 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
+
+/// Longest evaluation of a target when nobody says otherwise.
+pub const TARGET_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How PostgreSQL is reached. Built from parts, so that any password works.
 #[derive(Clone)]
@@ -16,6 +20,8 @@ pub struct PostgresConfig {
     pub sslmode: SslMode,
     /// Most connections at once, at least one.
     pub maxconn: u32,
+    /// A target that takes longer to evaluate is refused.
+    pub target_timeout: Duration,
 }
 
 /// What is asked of the connection to PostgreSQL, in the words of `libpq`.
@@ -60,6 +66,7 @@ impl Default for PostgresConfig {
             password: String::new(),
             sslmode: SslMode::default(),
             maxconn: 10,
+            target_timeout: TARGET_TIMEOUT,
         }
     }
 }
@@ -73,6 +80,7 @@ impl fmt::Debug for PostgresConfig {
             .field("user", &self.user)
             .field("sslmode", &self.sslmode)
             .field("maxconn", &self.maxconn)
+            .field("target_timeout", &self.target_timeout)
             .finish_non_exhaustive()
     }
 }

@@ -92,20 +92,25 @@ fn taken(error: &dyn DatabaseError) -> String {
     error.table().map_or_else(|| "row".to_owned(), |table| format!("row of {table}"))
 }
 
-/// Whether PostgreSQL or SQLite could not evaluate a target, and its complaint.
-pub(crate) fn target_complaint(error: &Error) -> Option<String> {
+/// Whether PostgreSQL or SQLite could not evaluate a target within `limit`, and
+/// what to say about it.
+pub(crate) fn target_complaint(error: &Error, limit: Duration) -> Option<String> {
     let database = error.as_database_error()?;
     let code = database.code().unwrap_or_default();
-    let of_target = if database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
-        // 22 data, 42 names and types, 54 too complex, 57014 statement timeout.
-        code.starts_with("22")
-            || code.starts_with("42")
-            || code.starts_with("54")
-            || code == "57014"
-    } else {
-        // 1 error in the statement, 9 interrupted, 18 too big, 20 mismatch.
-        matches!(code.parse::<u32>().unwrap_or_default() & 0xff, 1 | 9 | 18 | 20)
-    };
+    let (of_target, too_slow) =
+        if database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+            // 22 data, 42 names and types, 54 too complex, 57014 statement timeout.
+            let class = code.get(..2).unwrap_or_default();
+            (matches!(class, "22" | "42" | "54"), code == "57014")
+        } else {
+            // 1 error in the statement, 9 interrupted, 18 too big, 20 mismatch.
+            let primary = code.parse::<u32>().unwrap_or_default() & 0xff;
+            (matches!(primary, 1 | 18 | 20), primary == 9)
+        };
+    if too_slow {
+        let limit = mig_types::duration::format(limit);
+        return Some(format!("it takes the database longer than {limit}, which is the limit"));
+    }
     of_target.then(|| shorten(database.message()))
 }
 

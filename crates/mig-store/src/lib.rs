@@ -24,7 +24,7 @@ pub mod target_sql;
 mod targets;
 mod traits;
 
-pub use config::{PostgresConfig, SslMode};
+pub use config::{PostgresConfig, SslMode, TARGET_TIMEOUT};
 pub use migrate::postgres_schema;
 pub use model::*;
 pub use store::{migrate_postgres, open_postgres, open_sqlite, open_sqlite_memory};

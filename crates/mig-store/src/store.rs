@@ -35,7 +35,7 @@ pub(crate) struct SqlStore {
 /// [`StoreError::Schema`] when [`migrate_postgres`] was not run, or a newer
 /// program's was.
 pub async fn open_postgres(config: &PostgresConfig) -> Result<Arc<dyn Store>, StoreError> {
-    let db = Db::Postgres { pool: postgres::pool(config) };
+    let db = postgres::db(config);
     migrate::check(&db).await?;
     let sql = db.sql(
         "select count(*) as roles from pg_roles where rolname = 'migreadonly' \
@@ -58,7 +58,7 @@ pub async fn open_postgres(config: &PostgresConfig) -> Result<Arc<dyn Store>, St
 ///
 /// [`StoreError::Schema`] when the database is newer than this program.
 pub async fn migrate_postgres(config: &PostgresConfig) -> Result<(), StoreError> {
-    let db = Db::Postgres { pool: postgres::pool(config) };
+    let db = postgres::db(config);
     let outcome = migrate::migrate(&db).await;
     db.close().await;
     outcome

@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use mig_types::target::Condition;
 use mig_types::{LoaderTarget, Target, Timestamp};
+use sqlx::AssertSqlSafe;
 
-use crate::db::{Bind, Db, Row, Sql, postgres_query, sqlite_query, within};
+use crate::config::TARGET_TIMEOUT;
+use crate::db::{Bind, Db, Row, Sql, postgres_query, sqlite_query, within_limit};
 use crate::failure::target_complaint;
 use crate::model::StoreError;
 use crate::target_sql;
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
 
-/// Longest evaluation of a target; PostgreSQL is told the same in words.
-const LIMIT: Duration = Duration::from_secs(30);
+/// What the database gets beyond the limit to say that it was reached.
+const GRACE: Duration = Duration::from_secs(10);
 /// Between two looks at the clock, in steps of SQLite's machine.
 const STEPS: i32 = 10_000;
 
@@ -36,29 +38,39 @@ fn rendered(sql: Sql, condition: &Condition, now: Timestamp) -> Result<Sql> {
 }
 
 impl Db {
+    /// Longest evaluation of a target.
+    const fn target_limit(&self) -> Duration {
+        match self {
+            Self::Postgres { target_limit, .. } => *target_limit,
+            Self::Sqlite { .. } => TARGET_TIMEOUT,
+        }
+    }
+
     /// Reads with a statement that holds a target's condition.
     pub(crate) async fn fetch_target(&self, sql: Sql, read_role: bool) -> Result<Vec<Row>> {
-        within(async {
+        let limit = self.target_limit();
+        within_limit(limit + GRACE, async {
             match self {
-                Self::Postgres { pool } => {
+                Self::Postgres { pool, .. } => {
                     let mut tx = pool.begin_with("begin read only").await?;
-                    // Both end with the transaction, whatever happens.
-                    let setup = if read_role {
-                        "set local statement_timeout = '30s'; set local role migreadonly"
-                    } else {
-                        "set local statement_timeout = '30s'"
-                    };
-                    sqlx::raw_sql(setup).execute(&mut *tx).await?;
-                    let rows = postgres_query(sql).fetch_all(&mut *tx).await.map_err(refusal)?;
+                    // Both end with the transaction, whatever happens. Zero would
+                    // mean no limit.
+                    let timeout = limit.as_millis().clamp(1, i32::MAX.cast_unsigned().into());
+                    let role = if read_role { "; set local role migreadonly" } else { "" };
+                    let setup = format!("set local statement_timeout = '{timeout}ms'{role}");
+                    // Safe to assert: a number and words of ours.
+                    sqlx::raw_sql(AssertSqlSafe(setup)).execute(&mut *tx).await?;
+                    let rows = postgres_query(sql).fetch_all(&mut *tx).await;
+                    let rows = rows.map_err(|error| refusal(error, limit))?;
                     tx.rollback().await?;
                     Ok(rows.into_iter().map(Row::Postgres).collect())
                 }
                 Self::Sqlite { reader, .. } => {
                     let mut connection = reader.acquire().await?;
-                    let limit = Limit::new();
-                    connection.lock_handle().await?.set_progress_handler(STEPS, limit.still_fine());
-                    let rows =
-                        sqlite_query(sql).fetch_all(&mut *connection).await.map_err(refusal)?;
+                    let watch = Limit::new(limit);
+                    connection.lock_handle().await?.set_progress_handler(STEPS, watch.still_fine());
+                    let rows = sqlite_query(sql).fetch_all(&mut *connection).await;
+                    let rows = rows.map_err(|error| refusal(error, limit))?;
                     Ok(rows.into_iter().map(Row::Sqlite).collect())
                 }
             }
@@ -77,8 +89,8 @@ fn bind(value: target_sql::Bind) -> Bind {
     }
 }
 
-fn refusal(error: sqlx::Error) -> StoreError {
-    match target_complaint(&error) {
+fn refusal(error: sqlx::Error, limit: Duration) -> StoreError {
+    match target_complaint(&error, limit) {
         Some(message) => StoreError::Target { message },
         None => error.into(),
     }
@@ -92,8 +104,8 @@ struct Limit {
 }
 
 impl Limit {
-    fn new() -> Self {
-        Self { armed: Arc::new(AtomicBool::new(true)), deadline: Instant::now() + LIMIT }
+    fn new(limit: Duration) -> Self {
+        Self { armed: Arc::new(AtomicBool::new(true)), deadline: Instant::now() + limit }
     }
 
     fn still_fine(&self) -> impl FnMut() -> bool + Send + 'static {

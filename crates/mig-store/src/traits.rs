@@ -60,8 +60,12 @@ pub trait ActionStore: Send + Sync {
         now: Timestamp,
     ) -> Result<bool>;
 
-    /// Ends an action that cannot run. `reason` is kept for operators.
+    /// Ends an action that cannot run. `reason` is kept, for
+    /// [`ActionStore::reason`].
     async fn invalidate(&self, action: ActionId, reason: &str, now: Timestamp) -> Result<bool>;
+
+    /// Why an action was not run, when a scheduler said so.
+    async fn reason(&self, action: ActionId) -> Result<Option<String>>;
 
     /// Ends `pending`, `scheduled` and `preparing` actions without commands
     /// whose validity passed. Returns them.

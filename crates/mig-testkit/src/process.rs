@@ -125,14 +125,18 @@ impl Managed {
         Ok(kill_process(pid.context("no process id")?, Signal::HUP)?)
     }
 
+    /// SIGTERM: end in good order.
+    pub fn signal_term(&self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        Ok(kill_process(pid.context("no process id")?, Signal::TERM)?)
+    }
+
     /// SIGTERM, and waits for the orderly end.
     pub fn terminate(&mut self, limit: Duration) -> anyhow::Result<ExitStatus> {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            kill_process(pid, Signal::TERM)?;
-        }
+        self.signal_term()?;
         let child = &mut self.child;
         until(&format!("the end of {}", self.name), limit, || child.try_wait().ok().flatten())
     }

@@ -26,6 +26,9 @@ const START_LIMIT: Duration = Duration::from_mins(2);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 const NODE: &str = "migtest@localhost";
 const VHOST: &str = "mig";
+/// What a private node needs, whoever wrote the rest.
+const OWN_SETTINGS: &str =
+    "log.console = false\nlog.file = rabbitmq.log\ndisk_free_limit.absolute = 50MB\n";
 
 /// The users of the guide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub struct RabbitMq {
     ca_pem: String,
     client_cert_pem: String,
     client_key_pem: String,
+    /// Whether it listens without TLS.
+    plain: bool,
     /// The port mapper, ours alone; it outlives a killed node.
     mapper: Option<Running>,
     node: Option<Running>,
@@ -134,6 +139,7 @@ impl RabbitMq {
             ca_pem: authority.pem.clone(),
             client_cert_pem: client.certificate,
             client_key_pem: client.key,
+            plain: true,
             mapper: None,
             node: None,
         };
@@ -242,6 +248,21 @@ impl RabbitMq {
         self.launch()
     }
 
+    /// [`RabbitMq::restart`] with a configuration of somebody else's, such as one
+    /// that an operator's script wrote for the same ports. Only where the log
+    /// goes and how much disk must be free stay as they were. Users, permissions
+    /// and queues are those of the node.
+    ///
+    /// # Errors
+    ///
+    /// As [`RabbitMq::start`].
+    pub fn restart_with(&mut self, configuration: &str) -> Result<()> {
+        self.stop_node()?;
+        self.write("rabbitmq.conf", &format!("{configuration}\n{OWN_SETTINGS}"))?;
+        self.plain = !configuration.contains("listeners.tcp = none");
+        self.launch()
+    }
+
     /// Stops the node and its port mapper.
     ///
     /// # Errors
@@ -287,9 +308,7 @@ impl RabbitMq {
              ssl_options.versions.1 = tlsv1.3\n\
              ssl_options.versions.2 = tlsv1.2\n\
              load_definitions = {at}/definitions.json\n\
-             log.console = false\n\
-             log.file = rabbitmq.log\n\
-             disk_free_limit.absolute = 50MB\n"
+             {OWN_SETTINGS}"
         )
     }
 
@@ -342,7 +361,7 @@ impl RabbitMq {
 
     fn environment(&self) -> Vec<(&'static str, String)> {
         let at = |name: &str| self.directory.join(name).display().to_string();
-        let Ports { plain, distribution, mapper, .. } = self.ports;
+        let Ports { distribution, mapper, .. } = self.ports;
         vec![
             ("HOME", at("")),
             ("RABBITMQ_NODENAME", NODE.to_owned()),
@@ -352,8 +371,6 @@ impl RabbitMq {
             ("RABBITMQ_LOG_BASE", at("log")),
             ("RABBITMQ_ENABLED_PLUGINS_FILE", at("enabled_plugins")),
             ("RABBITMQ_PID_FILE", at("pid")),
-            ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".to_owned()),
-            ("RABBITMQ_NODE_PORT", plain.to_string()),
             ("RABBITMQ_DIST_PORT", distribution.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
             ("ERL_EPMD_PORT", mapper.to_string()),
@@ -438,13 +455,13 @@ impl RabbitMq {
     }
 
     fn wait_ready(&mut self) -> Result<()> {
-        let Ports { plain, tls, .. } = self.ports;
+        let (Ports { plain, tls, .. }, has_plain) = (self.ports, self.plain);
         let Some(node) = &mut self.node else { bail!("it is not running") };
         wait_until("a connection to RabbitMQ", START_LIMIT, || {
             if let Some(status) = node.child.try_wait()? {
                 bail!("it ended with {status}");
             }
-            Ok(speaks_amqp(plain).unwrap_or(false)
+            Ok((!has_plain || speaks_amqp(plain).unwrap_or(false))
                 && TcpStream::connect((Ipv4Addr::LOCALHOST, tls)).is_ok())
         })
     }

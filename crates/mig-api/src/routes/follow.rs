@@ -9,6 +9,8 @@
 //! {"done":true,"action":{…}}    last line: nothing will happen any more
 //! ```
 //!
+//! The last line of an action that a scheduler refused has a `reason` as well.
+//!
 //! A reader that was cut off resumes with the last cursor it saw and loses
 //! nothing; it may see a command twice.
 
@@ -160,7 +162,11 @@ impl Follower {
             }
         }
         if action.status.is_some_and(mig_types::ActionStatus::is_final) {
-            self.lines.push_back(line(&json!({ "done": true, "action": action })));
+            let mut last = json!({ "done": true, "action": action });
+            if let Some(reason) = self.store.reason(self.id).await? {
+                last["reason"] = reason.into();
+            }
+            self.lines.push_back(line(&last));
             self.done = true;
         } else if action.counters != self.last.counters || action.status != self.last.status {
             self.lines.push_back(line(&json!({ "action": action })));

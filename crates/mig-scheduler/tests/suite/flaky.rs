@@ -89,6 +89,11 @@ impl ActionStore for FlakyStore {
         self.inner.invalidate(action, reason, now).await
     }
 
+    async fn reason(&self, action: ActionId) -> Result<Option<String>> {
+        self.gate()?;
+        self.inner.reason(action).await
+    }
+
     async fn sweep_expired_actions(&self, now: Timestamp) -> Result<Vec<ActionId>> {
         self.gate()?;
         self.inner.sweep_expired_actions(now).await

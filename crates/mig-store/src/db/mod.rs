@@ -19,6 +19,8 @@ pub(crate) use sql::{Bind, Column, Sql};
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
 
+/// Longest wait for connections to end.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// No statement may take longer: a dead network must not hold a pass for ever.
 const STATEMENT_LIMIT: Duration = Duration::from_mins(1);
 
@@ -27,6 +29,8 @@ const STATEMENT_LIMIT: Duration = Duration::from_mins(1);
 pub(crate) enum Db {
     Postgres {
         pool: PgPool,
+        /// Longest evaluation of a target.
+        target_limit: Duration,
     },
     /// One writer, because SQLite has one; readers beside it.
     Sqlite {
@@ -87,7 +91,7 @@ impl Db {
     pub(crate) async fn fetch(&self, sql: Sql) -> Result<Vec<Row>> {
         within(async {
             match self {
-                Self::Postgres { pool } => postgres_rows(sql, pool).await,
+                Self::Postgres { pool, .. } => postgres_rows(sql, pool).await,
                 Self::Sqlite { reader, .. } => sqlite_rows(sql, reader).await,
             }
         })
@@ -102,7 +106,7 @@ impl Db {
     pub(crate) async fn begin(&self) -> Result<Tx> {
         let inner = within(async {
             Ok(match self {
-                Self::Postgres { pool } => Inner::Postgres(pool.begin().await?),
+                Self::Postgres { pool, .. } => Inner::Postgres(pool.begin().await?),
                 // Immediate: taking the write lock later could fail half-way.
                 Self::Sqlite { writer, events, .. } => {
                     Inner::Sqlite(writer.begin_with("begin immediate").await?, events.clone())
@@ -113,13 +117,20 @@ impl Db {
         Ok(Tx { inner, happened: Vec::new() })
     }
 
+    /// Ends all connections. One that still waits for its server, for a lock
+    /// perhaps, is left behind: a stop must not wait for it.
     pub(crate) async fn close(&self) {
-        match self {
-            Self::Postgres { pool } => pool.close().await,
-            Self::Sqlite { writer, reader, .. } => {
-                reader.close().await;
-                writer.close().await;
+        let closed = async {
+            match self {
+                Self::Postgres { pool, .. } => pool.close().await,
+                Self::Sqlite { writer, reader, .. } => {
+                    reader.close().await;
+                    writer.close().await;
+                }
             }
+        };
+        if tokio::time::timeout(CLOSE_LIMIT, closed).await.is_err() {
+            tracing::warn!("the database did not answer; its connections are dropped");
         }
     }
 }
@@ -216,10 +227,17 @@ impl Tx {
     }
 }
 
-pub(crate) async fn within<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(STATEMENT_LIMIT, work).await {
+async fn within<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    within_limit(STATEMENT_LIMIT, work).await
+}
+
+pub(crate) async fn within_limit<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match tokio::time::timeout(limit, work).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(StoreError::unavailable(Overdue(STATEMENT_LIMIT))),
+        Err(_) => Err(StoreError::unavailable(Overdue(limit))),
     }
 }
 

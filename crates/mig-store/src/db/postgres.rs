@@ -7,6 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions, PgSslMode};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+use super::Db;
 use crate::config::{PostgresConfig, SslMode};
 use crate::events;
 use crate::model::StoreEvent;
@@ -36,11 +37,12 @@ fn options(config: &PostgresConfig) -> PgConnectOptions {
 }
 
 /// Connects when first used.
-pub(crate) fn pool(config: &PostgresConfig) -> PgPool {
-    PgPoolOptions::new()
+pub(crate) fn db(config: &PostgresConfig) -> Db {
+    let pool = PgPoolOptions::new()
         .max_connections(config.maxconn.max(1))
         .acquire_timeout(ACQUIRE)
-        .connect_lazy_with(options(config))
+        .connect_lazy_with(options(config));
+    Db::Postgres { pool, target_limit: config.target_timeout }
 }
 
 /// Feeds notifications into the broadcast until told to stop.

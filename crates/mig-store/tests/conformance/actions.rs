@@ -232,12 +232,13 @@ async fn invalidates_until_commands_exist(platform: &Platform) {
     assert!(store.invalidate(id, "no agent matches\0", at(5)).await.unwrap());
     let ended = store.action(id).await.unwrap().unwrap();
     assert_eq!((ended.status, ended.finishtime), (Some(ActionStatus::Invalid), at(5)));
-    assert_eq!(platform.text("select reason from actions").await, "no agent matchesNULL");
+    assert_eq!(store.reason(id).await.unwrap().as_deref(), Some("no agent matchesNULL"));
     assert!(!store.invalidate(id, "again", at(6)).await.unwrap());
     assert!(!store.dispatch(id, &owner("me"), &[], at(6)).await.unwrap());
     let agents = platform.enroll(&["linux.a"], at(0)).await;
     let (running, _) = platform.launch(2, &agents, at(10)).await;
     assert!(!store.invalidate(running, "too late", at(11)).await.unwrap());
+    assert_eq!(store.reason(running).await.unwrap(), None);
     assert!(!store.invalidate(action_id(99), "nobody", at(11)).await.unwrap());
 }
 
@@ -253,6 +254,8 @@ async fn sweeps_what_expired_before_it_started(platform: &Platform) {
     assert_eq!(swept, [stranded, pending]);
     let ended = store.action(pending).await.unwrap().unwrap();
     assert_eq!((ended.status, ended.finishtime), (Some(ActionStatus::Invalid), at(3601)));
+    let reason = store.reason(pending).await.unwrap();
+    assert_eq!(reason.as_deref(), Some("expired before it could start"));
     assert!(store.sweep_expired_actions(at(3602)).await.unwrap().is_empty());
 }
 

@@ -1,11 +1,11 @@
 //! Agents: who is there, and whom a target chooses.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mig_store::{Liveness, StoreError};
+use mig_store::{Liveness, PostgresConfig, StoreError};
 use mig_types::{Agent, AgentStatus, Target};
 
-use crate::support::{Platform, at, beat, on_both};
+use crate::support::{Platform, at, beat, on_both, on_postgres_with};
 
 on_both!(
     a_target_the_database_cannot_evaluate_is_refused,
@@ -48,6 +48,40 @@ async fn a_target_the_database_cannot_evaluate_is_refused(platform: &Platform) {
         assert_eq!(chosen(platform, "name like '%'").await, ["linux.a"]);
     }
     platform.enroll(&["linux.b"], at(1)).await;
+}
+
+/// A million elements to look at, where there is time for a fraction of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_takes_the_database_too_long_is_refused() {
+    let hasty = |config: &mut PostgresConfig| config.target_timeout = Duration::from_millis(150);
+    on_postgres_with(hasty, async |platform| {
+        platform.enroll(&["linux.a"], at(0)).await;
+        platform.insert(1).await;
+        let fill = "insert into agents select 1000 + n, 'n', 'linux.n' || n, 'daemon', '1', n, \
+                    now(), null, now(), now(), 'offline' from generate_series(1, 20000) n";
+        platform.execute(fill).await;
+        let fill = "insert into commands select n, 1, 1000 + n, 'success', \
+                    (select json_agg(json_build_object('foundanything', e > 60)) \
+                    from generate_series(1, 50) e), now(), now() from generate_series(1, 20000) n";
+        platform.execute(fill).await;
+        let slow: Target = "id NOT IN (select agentid from commands, \
+                            json_array_elements(commands.results) as r \
+                            where actionid=1 and r#>>'{foundanything}' = 'true')"
+            .parse()
+            .unwrap();
+        let began = Instant::now();
+        match platform.store.agents_by_target(&slow, at(100)).await {
+            Err(StoreError::Target { message }) => {
+                let wanted = "it takes the database longer than 150ms, which is the limit";
+                assert_eq!(message, wanted);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        // The limit ends with the statement: a quick target is answered.
+        assert_eq!(chosen(platform, "status='online'").await, ["linux.a"]);
+    })
+    .await;
 }
 
 async fn a_target_chooses_live_agents_once_by_queueloc(platform: &Platform) {

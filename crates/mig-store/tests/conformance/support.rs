@@ -76,7 +76,16 @@ pub(crate) async fn on_sqlite(test: impl AsyncFnOnce(&Platform)) {
 }
 
 pub(crate) async fn on_postgres(test: impl AsyncFnOnce(&Platform)) {
-    let Some(database) = Database::create("conf").await else { return };
+    on_postgres_with(|_| {}, test).await;
+}
+
+/// [`on_postgres`] with settings of one's own.
+pub(crate) async fn on_postgres_with(
+    change: impl FnOnce(&mut PostgresConfig),
+    test: impl AsyncFnOnce(&Platform),
+) {
+    let Some(mut database) = Database::create("conf").await else { return };
+    change(&mut database.config);
     mig_store::migrate_postgres(&database.config).await.unwrap();
     let store = mig_store::open_postgres(&database.config).await.unwrap();
     let second = mig_store::open_postgres(&database.config).await.unwrap();

@@ -1,5 +1,10 @@
 //! The program `mig-scheduler` as its operator meets it, on PostgreSQL and
-//! RabbitMQ over TLS: start, monitoring, events, hang-up, orderly end.
+//! RabbitMQ over TLS: start, monitoring, events, hang-up, orderly end; duplicate
+//! agents; targets that take too long.
+
+mod drain;
+mod duplicates;
+mod slow;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -9,9 +14,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use mig_e2e::sql::Psql;
 use mig_relay::{Message, Relay, RelayConfig, Route, Source};
 use mig_testkit::{Backends, TestPlatform, until};
-use mig_testservices::Account;
+use mig_testservices::{Account, RabbitMq};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -64,9 +70,27 @@ fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-async fn relay(platform: &TestPlatform, account: Account) -> anyhow::Result<Arc<dyn Relay>> {
+fn broker(platform: &TestPlatform) -> anyhow::Result<&RabbitMq> {
     let Backends::Servers(servers) = &platform.backends else { bail!("no RabbitMQ") };
-    let rabbitmq = &servers.rabbitmq;
+    Ok(&servers.rabbitmq)
+}
+
+fn database(platform: &TestPlatform) -> anyhow::Result<Psql> {
+    let Backends::Servers(servers) = &platform.backends else { bail!("no PostgreSQL") };
+    Ok(Psql::superuser(&servers.postgres))
+}
+
+/// Writes a variant of the scheduler's configuration under another name.
+fn variant(platform: &TestPlatform, name: &str, change: [&str; 2]) -> anyhow::Result<()> {
+    let plain = fs::read_to_string(platform.directory().join("scheduler.cfg"))?;
+    let [from, to] = change;
+    anyhow::ensure!(plain.contains(from), "no {from:?} in {plain}");
+    fs::write(platform.directory().join(name), plain.replacen(from, to, 1))?;
+    Ok(())
+}
+
+async fn relay(platform: &TestPlatform, account: Account) -> anyhow::Result<Arc<dyn Relay>> {
+    let rabbitmq = broker(platform)?;
     let mut config = RelayConfig::new(rabbitmq.amqps_url(account));
     config.ca_pem = Some(fs::read(rabbitmq.ca_path())?);
     config.cert_pem = Some(fs::read(rabbitmq.client_cert_path())?);
@@ -79,6 +103,7 @@ fn the_scheduler_is_operated_as_the_guide_says() -> anyhow::Result<()> {
     let mut platform = TestPlatform::servers()?;
     let mut first = platform.servers.remove(0);
     first.wait_log("periodic run done in ")?;
+    first.wait_log("QueuesCleanup(): done in ")?;
     assert_in_order(&first.log(), &START);
     assert_in_order(
         &first.log(),
