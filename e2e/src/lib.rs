@@ -2,6 +2,7 @@
 
 pub mod attacker;
 pub mod gnupg;
+pub mod measure;
 pub mod operator;
 pub mod sql;
 pub mod swarm;

@@ -27,6 +27,8 @@ pub(crate) static INTAKE: Intake = Intake {
     linger: Duration::from_millis(50),
 };
 
+const ESCAPED_NUL: &[u8] = br"\u0000";
+
 /// Why a message is no heartbeat.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,7 +81,10 @@ pub fn decode(body: &[u8], timeout: Duration, now: Timestamp) -> Result<Agent, H
     if !value.is_object() {
         return Err(HeartbeatFault::NoObject);
     }
-    let agent: Agent = wire::from_value(without_nul(value)).map_err(HeartbeatFault::Json)?;
+    // JSON can spell it in one way only.
+    let nul = body.windows(ESCAPED_NUL.len()).any(|window| window == ESCAPED_NUL);
+    let value = if nul { without_nul(value) } else { value };
+    let agent: Agent = wire::from_value(value).map_err(HeartbeatFault::Json)?;
     let queueloc: QueueLoc = agent.queueloc.parse().map_err(HeartbeatFault::QueueLoc)?;
     let controls = |text: &str| text.chars().any(char::is_control);
     if agent.name.is_empty() || agent.name.len() > MAX_NAME || controls(&agent.name) {

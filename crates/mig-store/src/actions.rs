@@ -258,7 +258,12 @@ impl ActionStore for SqlStore {
     }
 
     async fn search_actions(&self, search: &Search, page: Page) -> Result<Vec<Action>> {
-        self.read_actions(crate::search::actions(self.db.sql(SELECT_ACTIONS), search, page)).await
+        let scope = self.scope(search).await?;
+        if scope.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = self.db.sql(SELECT_ACTIONS);
+        self.read_actions(crate::search::actions(sql, search, &scope, page)).await
     }
 
     async fn last_actions(&self, limit: u32) -> Result<Vec<Action>> {

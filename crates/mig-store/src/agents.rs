@@ -69,21 +69,25 @@ impl AgentStore for SqlStore {
     }
 
     async fn agents_by_target(&self, target: &Target, now: Timestamp) -> Result<Vec<Agent>> {
-        let sql = self
-            .db
-            .sql(SELECT_AGENTS)
-            .push("(select agents.*, row_number() over (partition by agents.queueloc ")
-            .push("order by agents.heartbeattime desc, agents.id desc) as heard from agents ")
-            .push("where agents.status in ('online', 'idle') and (");
-        let sql = crate::targets::condition(sql, target, now)?
-            .push(")) as g where g.heard = 1 order by g.queueloc")
-            .once();
-        self.db.fetch_target(sql, self.read_role).await?.iter().map(agent).collect()
+        self.by_target(target, None, now).await
+    }
+
+    async fn page_by_target(
+        &self,
+        target: &Target,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<Vec<Agent>> {
+        self.by_target(target, Some(page), now).await
     }
 
     async fn search_agents(&self, search: &Search, page: Page) -> Result<Vec<Agent>> {
+        let scope = self.scope(search).await?;
+        if scope.is_empty() {
+            return Ok(Vec::new());
+        }
         let sql = self.db.sql(SELECT_AGENTS).push("agents g");
-        self.read_agents(crate::search::agents(sql, search, page)).await
+        self.read_agents(crate::search::agents(sql, search, &scope, page)).await
     }
 
     async fn duplicate_agents(&self, window: Duration, now: Timestamp) -> Result<Vec<Vec<Agent>>> {
@@ -120,5 +124,31 @@ impl AgentStore for SqlStore {
             gone.extend(row.text("queueloc")?.parse::<QueueLoc>());
         }
         Ok(gone)
+    }
+}
+
+impl SqlStore {
+    async fn by_target(
+        &self,
+        target: &Target,
+        page: Option<Page>,
+        now: Timestamp,
+    ) -> Result<Vec<Agent>> {
+        // Sorts what is narrow; the wide rows are read for the page alone.
+        let sql = self
+            .db
+            .sql(SELECT_AGENTS)
+            .push("agents g where g.id in (select h.id from (select agents.id, agents.queueloc, ")
+            .push("row_number() over (partition by agents.queueloc order by ")
+            .push("agents.heartbeattime desc, agents.id desc) as heard from agents ")
+            .push("where agents.status in ('online', 'idle') and (");
+        let mut sql = crate::targets::condition(sql, target, now)?
+            .push(")) as h where h.heard = 1 order by h.queueloc");
+        if let Some(page) = page {
+            sql = sql.push(" limit ").int(i64::from(page.limit));
+            sql = sql.push(" offset ").int(i64::from(page.offset));
+        }
+        let sql = sql.push(") order by g.queueloc").once();
+        self.db.fetch_target(sql, self.read_role).await?.iter().map(agent).collect()
     }
 }

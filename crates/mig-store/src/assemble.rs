@@ -1,6 +1,6 @@
 //! Rows to documents, with a constant number of statements a page.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use mig_types::{
     Action, ActionId, ActionStatus, Agent, AgentId, AgentMode, AgentStatus, Command, CommandId,
@@ -47,10 +47,15 @@ impl SqlStore {
             return Ok(actions);
         }
         let ids: Vec<_> = actions.iter().map(|action| action.id).collect();
-        let counters = self.counters(&ids).await?;
+        let unknown = self.counted.fill(&mut actions);
+        let counters = self.counters(&unknown).await?;
+        let unknown: HashSet<_> = unknown.into_iter().collect();
         let mut investigators = self.signers(&ids).await?;
         for action in &mut actions {
-            action.counters = counters.get(&action.id).copied().unwrap_or_default();
+            if unknown.contains(&action.id) {
+                action.counters = counters.get(&action.id).copied().unwrap_or_default();
+                self.counted.learn(action);
+            }
             action.investigators = investigators.remove(&action.id).unwrap_or_default();
         }
         Ok(actions)
@@ -97,6 +102,9 @@ impl SqlStore {
     }
 
     async fn counters(&self, ids: &[ActionId]) -> Result<HashMap<ActionId, Counters>> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
         let sql = self
             .db
             .sql("select cast(actionid as bigint) as actionid, status, count(*) as total ")

@@ -153,7 +153,11 @@ impl CommandStore for SqlStore {
     }
 
     async fn search_commands(&self, search: &Search, page: Page) -> Result<Vec<Command>> {
-        let sql = crate::search::commands(self.db.sql(SELECT_COMMANDS), search, page);
+        let scope = self.scope(search).await?;
+        if scope.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = crate::search::commands(self.db.sql(SELECT_COMMANDS), search, &scope, page);
         self.read_commands(sql).await
     }
 

@@ -1,6 +1,6 @@
 //! What a batch of heartbeats does to the agents' rows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use mig_types::{Agent, AgentId, AgentStatus, IdGenerator, Timestamp};
@@ -48,18 +48,30 @@ struct NewRow {
 
 type Key = (String, i64);
 
-/// One transaction with a constant number of statements.
+/// One transaction with a constant number of statements: a single one when, as
+/// nearly always, the agents are known and have not changed.
 pub(crate) async fn take(
     db: &Db,
     beats: &[Agent],
     ids: &IdGenerator,
     now: Timestamp,
 ) -> Result<Vec<HeartbeatOutcome>> {
+    let keys: Vec<Key> = beats.iter().map(key).collect();
     let mut tx = db.begin().await?;
-    let mut live = live_rows(&mut tx, beats).await?;
+    let known = keep_alive(&mut tx, beats, &keys, now).await?;
+    let news: Vec<&Agent> =
+        beats.iter().zip(&keys).filter(|(_, key)| !known.contains_key(key)).map(|(b, _)| b).collect();
     let mut changes = Changes::default();
-    let mut outcomes: Vec<_> =
-        beats.iter().map(|beat| decide(beat, &mut live, &mut changes, ids, now)).collect();
+    let mut live =
+        if news.is_empty() { HashMap::new() } else { live_rows(&mut tx, &news).await? };
+    let mut outcomes: Vec<_> = beats
+        .iter()
+        .zip(&keys)
+        .map(|(beat, key)| match known.get(key) {
+            Some(id) => HeartbeatOutcome::Updated(*id),
+            None => decide(beat, &mut live, &mut changes, ids, now),
+        })
+        .collect();
     let renamed = changes.store(&mut tx, now).await?;
     tx.commit().await?;
     for outcome in &mut outcomes {
@@ -85,8 +97,55 @@ fn pid(beat: &Agent) -> i64 {
     beat.pid.clamp(i64::from(i32::MIN), i64::from(i32::MAX))
 }
 
-async fn live_rows(tx: &mut Tx, beats: &[Agent]) -> Result<HashMap<Key, Live>> {
-    let keys: Vec<Key> = beats.iter().map(key).collect();
+/// Keeps those agents alive whose rows say all there is to say: that of a live
+/// process, with an environment as new as every one in this batch. The ids of
+/// those rows; whatever else there is has to be looked at.
+async fn keep_alive(
+    tx: &mut Tx,
+    beats: &[Agent],
+    keys: &[Key],
+    now: Timestamp,
+) -> Result<HashMap<Key, AgentId>> {
+    // In one order, so that two batches rarely wait for each other: they are
+    // tried again if they do.
+    let mut newest: BTreeMap<&Key, Timestamp> = BTreeMap::new();
+    for (beat, key) in beats.iter().zip(keys) {
+        let refreshed = newest.entry(key).or_insert(Timestamp::ZERO);
+        *refreshed = storable(beat.refreshts).max(*refreshed);
+    }
+    let slack = |time: Timestamp| {
+        if time.is_zero() { time } else { (time - REFRESH_SLACK).max(Timestamp::ZERO) }
+    };
+    let sql = tx
+        .sql("update agents set status = case when agents.status = 'destroyed' then ")
+        .push("agents.status else 'online' end, loadername = (select l.loadername from loaders l ")
+        .push("where l.queueloc = agents.queueloc), heardbefore = agents.heartbeattime, ")
+        .push("heartbeattime = ")
+        .time(now)
+        .push(" from ")
+        .rows(
+            "r",
+            vec![
+                Column::Text("queueloc", newest.keys().map(|(loc, _)| Some(loc.clone())).collect()),
+                Column::Int("pid", newest.keys().map(|(_, pid)| *pid).collect()),
+                Column::Time("refreshed", newest.values().map(|time| slack(*time)).collect()),
+            ],
+        )
+        .push(" where agents.queueloc = r.queueloc and agents.pid = r.pid ")
+        .push("and agents.status <> 'offline' and ((agents.status <> 'destroyed' ")
+        .push("and r.refreshed <= agents.refreshtime) or (agents.status = 'destroyed' ")
+        .push("and agents.heartbeattime >= ")
+        .time(now - KILLED)
+        .push(")) returning cast(id as bigint) as id, queueloc, cast(pid as bigint) as pid");
+    let mut known = HashMap::new();
+    for row in tx.fetch(sql).await? {
+        known.insert((row.text("queueloc")?, row.int("pid")?), row.id("id", AgentId::new)?);
+    }
+    Ok(known)
+}
+
+async fn live_rows(tx: &mut Tx, beats: &[&Agent]) -> Result<HashMap<Key, Live>> {
+    let keys: Vec<Key> = beats.iter().map(|beat| key(beat)).collect();
     let sql = tx
         .sql("select cast(g.id as bigint) as id, g.queueloc, cast(g.pid as bigint) as pid, ")
         .push("g.status, g.starttime, g.refreshtime, g.heartbeattime from agents g where g.status <> 'offline' ")

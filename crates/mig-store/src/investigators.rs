@@ -93,8 +93,12 @@ impl InvestigatorStore for SqlStore {
         search: &Search,
         page: Page,
     ) -> Result<Vec<InvestigatorRow>> {
-        self.read_investigators(crate::search::investigators(self.investigators(), search, page))
-            .await
+        let scope = self.scope(search).await?;
+        if scope.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = crate::search::investigators(self.investigators(), search, &scope, page);
+        self.read_investigators(sql).await
     }
 
     async fn api_keys(&self) -> Result<Vec<ApiKeyRow>> {

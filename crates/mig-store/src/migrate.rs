@@ -25,12 +25,14 @@ const POSTGRES: &[Migration] = &[
     migration!("postgres", "0002_delivery"),
     migration!("postgres", "0003_grants"),
     migration!("postgres", "0004_duplicates"),
+    migration!("postgres", "0005_pages"),
 ];
 
 const SQLITE: &[Migration] = &[
     migration!("sqlite", "0001_original"),
     migration!("sqlite", "0002_delivery"),
     migration!("sqlite", "0003_duplicates"),
+    migration!("sqlite", "0004_pages"),
 ];
 
 const SCHEMA_TABLE: &str = "create table if not exists mig_schema \

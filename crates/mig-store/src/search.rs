@@ -2,58 +2,155 @@
 //!
 //! Each function completes a statement that ends after its `from` clause:
 //! `actions a`, `commands c`, `agents g`, `investigators i`, `manifests m` or
-//! `loaders l`. Filters on
-//! another aggregate become one `exists` each, so that nothing appears twice.
+//! `loaders l`. Filters on another aggregate are resolved to ids beforehand, or
+//! become one `exists` each, so that nothing appears twice.
 
 use mig_types::{ActionId, AgentId, CommandId, InvestigatorId, LoaderId, ManifestId, Timestamp};
 
-use crate::db::Sql;
+use crate::db::{Bind, Sql};
 use crate::model::{Page, Search};
+use crate::scope::{Fit, Scope};
+use crate::target_sql::Dialect;
 
-pub(crate) fn actions(sql: Sql, search: &Search, page: Page) -> Sql {
+pub(crate) fn actions(sql: Sql, search: &Search, scope: &Scope, page: Page) -> Sql {
     let mut sql = window(sql.push(" where true"), search, "a.validfrom", "a.expireafter");
     sql = own_action(sql, search);
     sql = like(sql, "a.status", search.status.as_deref());
     if has_command(search) || has_agent(search) {
-        sql = sql
-            .push(" and exists (select 1 from commands c join agents g on g.id = c.agentid ")
-            .push("where c.actionid = a.id");
-        sql = own_agent(own_command(sql, search), search).push(")");
+        sql = sql.push(" and exists (select 1 from commands c where c.actionid = a.id");
+        sql = of_agents(own_command(sql, search), search, &scope.agents).push(")");
     }
     sql = signed_by(sql, search);
     paged(sql, "a.validfrom desc, a.id desc", page)
 }
 
-pub(crate) fn commands(sql: Sql, search: &Search, page: Page) -> Sql {
-    let sql = sql.push(" join actions a on a.id = c.actionid");
-    let sql = if has_agent(search) { sql.push(" join agents g on g.id = c.agentid") } else { sql };
-    let mut sql = window(sql.push(" where true"), search, "c.starttime", "c.starttime");
+/// The ids of a page are found first, in an index where there is one: rows are
+/// wide, and a deep page passes over many. `columns` is a statement that ends
+/// with `from commands c`.
+pub(crate) fn commands(columns: Sql, search: &Search, scope: &Scope, page: Page) -> Sql {
+    let sql = columns.push(" where c.id in (");
+    let sql = match (sql.dialect(), leader(scope)) {
+        (Dialect::Postgres, Some((column, ids, rest))) => {
+            led(sql, column, ids, search, &rest, page)
+        }
+        _ => {
+            let sql = sql.push("select c.id from commands c where true");
+            paged(own_commands(sql, search, scope), NEWEST_COMMANDS, page)
+        }
+    };
+    sql.push(") order by ").push(NEWEST_COMMANDS).once()
+}
+
+/// The shorter list of ids, its column, and what is left to filter.
+fn leader(scope: &Scope) -> Option<(&'static str, &[i64], Scope)> {
+    let actions = |ids| ("c.actionid", ids, Scope { actions: Fit::Any, ..scope.clone() });
+    let agents = |ids| ("c.agentid", ids, Scope { agents: Fit::Any, ..scope.clone() });
+    match (&scope.actions, &scope.agents) {
+        (Fit::Ids(one), Fit::Ids(other)) if other.len() < one.len() => Some(agents(other.as_slice())),
+        (Fit::Ids(ids), _) => Some(actions(ids.as_slice())),
+        (_, Fit::Ids(ids)) => Some(agents(ids.as_slice())),
+        _ => None,
+    }
+}
+
+const NEWEST_COMMANDS: &str = "c.starttime desc, c.id desc";
+const LATEST_AGENTS: &str = "g.heartbeattime desc, g.id desc";
+
+/// Commands of few actions or agents. Each keeps its commands in order; the
+/// first `limit + offset` of all can only be among the first of each, and only
+/// in those whose newest is among the newest. No other plan is fast wherever in
+/// time the commands lie.
+fn led(
+    sql: Sql,
+    column: &str,
+    leaders: &[i64],
+    search: &Search,
+    scope: &Scope,
+    page: Page,
+) -> Sql {
+    let reach = i64::from(page.limit) + i64::from(page.offset);
+    let newest = |sql: Sql, leader: &str, limit: i64| {
+        let sql = sql.push("select c.id, c.starttime from commands c where ").push(column);
+        own_commands(sql.push(" = ").push(leader), search, scope)
+            .push(" order by ")
+            .push(NEWEST_COMMANDS)
+            .push(" limit ")
+            .int(limit)
+    };
+    let sql = sql
+        .push("select c.id from (select leader.id from unnest(cast(")
+        .bind(Bind::Ints(leaders.to_vec()))
+        .push(" as numeric[])) as leader (id) cross join lateral (");
+    let sql = newest(sql, "leader.id", 1)
+        .push(") as c order by ")
+        .push(NEWEST_COMMANDS)
+        .push(" limit ")
+        .int(reach)
+        .push(") as leader cross join lateral (");
+    let sql = newest(sql, "leader.id", reach).push(") as c");
+    paged(sql, NEWEST_COMMANDS, page)
+}
+
+/// Every filter, as a condition on `commands c` alone.
+fn own_commands(sql: Sql, search: &Search, scope: &Scope) -> Sql {
+    let mut sql = window(sql, search, "c.starttime", "c.starttime");
     sql = own_command(sql, search);
-    sql = own_action(sql, search);
-    sql = own_agent(sql, search);
-    sql = like(sql, "c.status", search.status.as_deref());
+    sql = match search.status.as_deref() {
+        Some(word) if is_word(word) => {
+            sql.push(" and lower(c.status) = ").text(word.to_ascii_lowercase())
+        }
+        pattern => like(sql, "c.status", pattern),
+    };
     if let Some(wanted) = search.found_anything {
         sql = sql.push(" and c.status = 'success' and ").found_anything("c.results", wanted);
     }
-    sql = signed_by(sql, search);
-    paged(sql, "c.starttime desc, c.id desc", page)
+    sql = of_actions(sql, search, &scope.actions);
+    of_agents(sql, search, &scope.agents)
 }
 
-pub(crate) fn agents(sql: Sql, search: &Search, page: Page) -> Sql {
-    let mut sql = window(sql.push(" where true"), search, "g.heartbeattime", "g.heartbeattime");
+/// Whether a pattern matches but itself in any case.
+fn is_word(pattern: &str) -> bool {
+    pattern.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// A condition on `c.actionid`.
+fn of_actions(sql: Sql, search: &Search, fit: &Fit) -> Sql {
+    match fit {
+        Fit::Any => sql,
+        Fit::Ids(ids) => sql.push(" and c.actionid").among(ids.iter().copied()),
+        Fit::Many => {
+            let sql = sql.push(" and exists (select 1 from actions a where a.id = c.actionid");
+            signed_by(own_action(sql, search), search).push(")")
+        }
+    }
+}
+
+/// A condition on `c.agentid`.
+fn of_agents(sql: Sql, search: &Search, fit: &Fit) -> Sql {
+    match fit {
+        Fit::Any => sql,
+        Fit::Ids(ids) => sql.push(" and c.agentid").among(ids.iter().copied()),
+        Fit::Many => {
+            let sql = sql.push(" and exists (select 1 from agents g where g.id = c.agentid");
+            own_agent(sql, search).push(")")
+        }
+    }
+}
+
+/// As [`commands`]: the ids first. `columns` ends with `from agents g`.
+pub(crate) fn agents(columns: Sql, search: &Search, scope: &Scope, page: Page) -> Sql {
+    let sql = columns.push(" where g.id in (select g.id from agents g where true");
+    let mut sql = window(sql, search, "g.heartbeattime", "g.heartbeattime");
     sql = own_agent(sql, search);
     sql = like(sql, "g.status", search.status.as_deref());
     if has_action(search) || has_command(search) || has_investigator(search) {
-        sql = sql
-            .push(" and exists (select 1 from commands c join actions a on a.id = c.actionid ")
-            .push("where c.agentid = g.id");
-        sql = own_action(own_command(sql, search), search);
-        sql = signed_by(sql, search).push(")");
+        sql = sql.push(" and exists (select 1 from commands c where c.agentid = g.id");
+        sql = of_actions(own_command(sql, search), search, &scope.actions).push(")");
     }
-    paged(sql, "g.heartbeattime desc, g.id desc", page)
+    paged(sql, LATEST_AGENTS, page).push(") order by ").push(LATEST_AGENTS)
 }
 
-pub(crate) fn investigators(sql: Sql, search: &Search, page: Page) -> Sql {
+pub(crate) fn investigators(sql: Sql, search: &Search, scope: &Scope, page: Page) -> Sql {
     let mut sql = window(sql.push(" where true"), search, "i.lastmodified", "i.lastmodified");
     sql = own_investigator(sql, search);
     sql = like(sql, "i.status", search.status.as_deref());
@@ -63,10 +160,8 @@ pub(crate) fn investigators(sql: Sql, search: &Search, page: Page) -> Sql {
             .push("where s.investigatorid = i.id");
         sql = own_action(sql, search);
         if has_command(search) || has_agent(search) {
-            sql = sql
-                .push(" and exists (select 1 from commands c join agents g on g.id = c.agentid ")
-                .push("where c.actionid = a.id");
-            sql = own_agent(own_command(sql, search), search).push(")");
+            sql = sql.push(" and exists (select 1 from commands c where c.actionid = a.id");
+            sql = of_agents(own_command(sql, search), search, &scope.agents).push(")");
         }
         sql = sql.push(")");
     }
@@ -89,23 +184,23 @@ pub(crate) fn loaders(sql: Sql, search: &Search, page: Page) -> Sql {
     paged(sql, "l.loadername, l.id", page)
 }
 
-const fn has_action(search: &Search) -> bool {
+pub(crate) const fn has_action(search: &Search) -> bool {
     search.action_id.is_some() || search.action_name.is_some() || search.threat_family.is_some()
 }
 
-const fn has_command(search: &Search) -> bool {
+pub(crate) const fn has_command(search: &Search) -> bool {
     search.command_id.is_some()
 }
 
-const fn has_agent(search: &Search) -> bool {
+pub(crate) const fn has_agent(search: &Search) -> bool {
     search.agent_id.is_some() || search.agent_name.is_some() || search.agent_version.is_some()
 }
 
-const fn has_investigator(search: &Search) -> bool {
+pub(crate) const fn has_investigator(search: &Search) -> bool {
     search.investigator_id.is_some() || search.investigator_name.is_some()
 }
 
-fn own_action(sql: Sql, search: &Search) -> Sql {
+pub(crate) fn own_action(sql: Sql, search: &Search) -> Sql {
     let sql = equal(sql, "a.id", search.action_id.map(ActionId::as_i64));
     let sql = like(sql, "a.name", search.action_name.as_deref());
     like(sql, "a.threat ->> 'family'", search.threat_family.as_deref())
@@ -115,7 +210,7 @@ fn own_command(sql: Sql, search: &Search) -> Sql {
     equal(sql, "c.id", search.command_id.map(CommandId::as_i64))
 }
 
-fn own_agent(sql: Sql, search: &Search) -> Sql {
+pub(crate) fn own_agent(sql: Sql, search: &Search) -> Sql {
     let sql = equal(sql, "g.id", search.agent_id.map(AgentId::as_i64));
     let sql = like(sql, "g.name", search.agent_name.as_deref());
     like(sql, "g.version", search.agent_version.as_deref())
@@ -127,7 +222,7 @@ fn own_investigator(sql: Sql, search: &Search) -> Sql {
 }
 
 /// One signer of `a` fits all filters on investigators.
-fn signed_by(sql: Sql, search: &Search) -> Sql {
+pub(crate) fn signed_by(sql: Sql, search: &Search) -> Sql {
     if !has_investigator(search) {
         return sql;
     }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, broadcast};
 
 use crate::config::PostgresConfig;
+use crate::counters::CounterCache;
 use crate::db::postgres::Listener;
 use crate::db::{Db, postgres, sqlite};
 use crate::migrate;
@@ -23,6 +24,7 @@ pub(crate) struct SqlStore {
     pub(crate) db: Db,
     /// Whether targets can be evaluated under the role `migreadonly`.
     pub(crate) read_role: bool,
+    pub(crate) counted: CounterCache,
     events: broadcast::Sender<StoreEvent>,
     listener: Mutex<Option<Listener>>,
 }
@@ -47,7 +49,7 @@ pub async fn open_postgres(config: &PostgresConfig) -> Result<Arc<dyn Store>, St
     };
     let (events, _) = broadcast::channel(EVENTS);
     let listener = Mutex::new(Some(Listener::start(config, events.clone())));
-    Ok(Arc::new(SqlStore { db, read_role, events, listener }))
+    Ok(Arc::new(SqlStore { db, read_role, counted: CounterCache::default(), events, listener }))
 }
 
 /// Brings a PostgreSQL database to the current schema: from empty, from an
@@ -90,7 +92,8 @@ async fn open_with(
     events: broadcast::Sender<StoreEvent>,
 ) -> Result<Arc<dyn Store>, StoreError> {
     migrate::migrate(&db).await?;
-    Ok(Arc::new(SqlStore { db, read_role: false, events, listener: Mutex::new(None) }))
+    let (counted, listener) = (CounterCache::default(), Mutex::new(None));
+    Ok(Arc::new(SqlStore { db, read_role: false, counted, events, listener }))
 }
 
 #[async_trait]

@@ -165,6 +165,18 @@ pub trait AgentStore: Send + Sync {
     /// [`StoreError::Target`] when the database cannot evaluate it.
     async fn agents_by_target(&self, target: &Target, now: Timestamp) -> Result<Vec<Agent>>;
 
+    /// A page of what [`AgentStore::agents_by_target`] returns.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    async fn page_by_target(
+        &self,
+        target: &Target,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<Vec<Agent>>;
+
     /// Agents by filter, heard last first.
     async fn search_agents(&self, search: &Search, page: Page) -> Result<Vec<Agent>>;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use mig_swarm::Share;
+use mig_swarm::{Past, Share};
 
 /// Simulated agents for load and chaos.
 #[derive(Debug, Parser)]
@@ -18,6 +18,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     Run(Box<Run>),
+    Seed(Seed),
 }
 
 /// Run agents against a platform; with --actions, ask them and check.
@@ -102,6 +103,50 @@ pub(crate) struct Run {
     /// Print the counts as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Fill a PostgreSQL database with the past of a large platform.
+///
+/// Agents with their history, investigators, loaders, manifests, statistics,
+/// and actions whose commands have results. The database must be migrated and
+/// empty; it takes the owner of its tables. Same seed, same rows, but for times:
+/// they end now.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  A million commands on ten thousand agents:
+    mig-swarm seed --database postgres://migadmin:secret@db.example.net/mig \\
+      --commands 1000000
+
+The address holds a password: give it as MIG_SWARM_DATABASE where others can
+list processes.")]
+pub(crate) struct Seed {
+    /// postgres:// with user, password, host and database.
+    #[arg(long, env = "MIG_SWARM_DATABASE", hide_env_values = true, value_name = "URL")]
+    pub(crate) database: String,
+    /// How many commands.
+    #[arg(long, value_name = "N")]
+    pub(crate) commands: u64,
+    /// How many endpoints; each had four agents so far, one of which lives.
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub(crate) agents: u64,
+    /// How many actions; by default one for each 500 commands.
+    #[arg(long, value_name = "N")]
+    pub(crate) actions: Option<u64>,
+    /// Other rows for another seed.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) seed: u64,
+    /// Add to a database that holds rows already.
+    #[arg(long)]
+    pub(crate) add: bool,
+}
+
+impl Seed {
+    pub(crate) fn past(&self) -> Past {
+        let Self { commands, agents, seed, add, .. } = *self;
+        let actions = self.actions.unwrap_or_else(|| (commands / 500).max(10));
+        Past { commands, agents, actions, seed, add }
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

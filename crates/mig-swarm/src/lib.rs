@@ -9,6 +9,7 @@ mod fate;
 mod fleet;
 mod floor;
 mod plan;
+mod seed;
 
 pub use ask::{Question, ask};
 pub use audit::{Audit, audit};
@@ -17,3 +18,4 @@ pub use fate::{Behaviour, Share};
 pub use fleet::{Fleet, FleetError};
 pub use floor::{Floor, FloorError, floor};
 pub use plan::{Plan, PlanError};
+pub use seed::{Past, SeedError, seed};

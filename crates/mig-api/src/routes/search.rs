@@ -111,10 +111,8 @@ async fn find(
                 .target
                 .parse()
                 .map_err(|error| Problem::bad_request(format!("target is refused at {error}")))?;
-            let agents = store.agents_by_target(&target, state.now()).await?;
-            let (skip, take) = (page.offset as usize, page.limit as usize);
-            for agent in agents.iter().skip(skip).take(take) {
-                items.push(item(state, "agent", agent.id.get(), agent)?);
+            for agent in store.page_by_target(&target, page, state.now()).await? {
+                items.push(item(state, "agent", agent.id.get(), &agent)?);
             }
         }
         "agent" => {

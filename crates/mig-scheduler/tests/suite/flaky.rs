@@ -204,6 +204,16 @@ impl AgentStore for FlakyStore {
         self.inner.agents_by_target(target, now).await
     }
 
+    async fn page_by_target(
+        &self,
+        target: &Target,
+        page: Page,
+        now: Timestamp,
+    ) -> Result<Vec<Agent>> {
+        self.gate()?;
+        self.inner.page_by_target(target, page, now).await
+    }
+
     async fn search_agents(&self, search: &Search, page: Page) -> Result<Vec<Agent>> {
         self.gate()?;
         self.inner.search_agents(search, page).await
