@@ -258,12 +258,12 @@ impl ActionStore for SqlStore {
     }
 
     async fn search_actions(&self, search: &Search, page: Page) -> Result<Vec<Action>> {
-        let scope = self.scope(search).await?;
-        if scope.is_empty() {
+        let agents = self.fitting_agents(search).await?;
+        if agents.is_none() {
             return Ok(Vec::new());
         }
         let sql = self.db.sql(SELECT_ACTIONS);
-        self.read_actions(crate::search::actions(sql, search, &scope, page)).await
+        self.read_actions(crate::search::actions(sql, search, &agents, page)).await
     }
 
     async fn last_actions(&self, limit: u32) -> Result<Vec<Action>> {

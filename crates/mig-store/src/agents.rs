@@ -82,12 +82,12 @@ impl AgentStore for SqlStore {
     }
 
     async fn search_agents(&self, search: &Search, page: Page) -> Result<Vec<Agent>> {
-        let scope = self.scope(search).await?;
-        if scope.is_empty() {
+        let actions = self.fitting_actions(search).await?;
+        if actions.is_none() {
             return Ok(Vec::new());
         }
         let sql = self.db.sql(SELECT_AGENTS).push("agents g");
-        self.read_agents(crate::search::agents(sql, search, &scope, page)).await
+        self.read_agents(crate::search::agents(sql, search, &actions, page)).await
     }
 
     async fn duplicate_agents(&self, window: Duration, now: Timestamp) -> Result<Vec<Vec<Agent>>> {

@@ -15,6 +15,7 @@ use crate::model::{
     FinishOutcome, Finished, Owner, Page, Search, StoreError, StoreEvent, Unpublished,
 };
 use crate::results::clean_results;
+use crate::scope::Scope;
 use crate::store::SqlStore;
 use crate::traits::CommandStore;
 
@@ -153,10 +154,12 @@ impl CommandStore for SqlStore {
     }
 
     async fn search_commands(&self, search: &Search, page: Page) -> Result<Vec<Command>> {
-        let scope = self.scope(search).await?;
-        if scope.is_empty() {
+        let actions = self.fitting_actions(search).await?;
+        let agents = self.fitting_agents(search).await?;
+        if actions.is_none() || agents.is_none() {
             return Ok(Vec::new());
         }
+        let scope = Scope { actions, agents };
         let sql = crate::search::commands(self.db.sql(SELECT_COMMANDS), search, &scope, page);
         self.read_commands(sql).await
     }

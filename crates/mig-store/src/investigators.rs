@@ -93,11 +93,11 @@ impl InvestigatorStore for SqlStore {
         search: &Search,
         page: Page,
     ) -> Result<Vec<InvestigatorRow>> {
-        let scope = self.scope(search).await?;
-        if scope.is_empty() {
+        let agents = self.fitting_agents(search).await?;
+        if agents.is_none() {
             return Ok(Vec::new());
         }
-        let sql = crate::search::investigators(self.investigators(), search, &scope, page);
+        let sql = crate::search::investigators(self.investigators(), search, &agents, page);
         self.read_investigators(sql).await
     }
 

@@ -26,6 +26,7 @@ const POSTGRES: &[Migration] = &[
     migration!("postgres", "0003_grants"),
     migration!("postgres", "0004_duplicates"),
     migration!("postgres", "0005_pages"),
+    migration!("postgres", "0006_heartbeats"),
 ];
 
 const SQLITE: &[Migration] = &[

@@ -28,24 +28,30 @@ pub(crate) struct Scope {
 /// Most ids a [`Fit`] lists.
 pub(crate) const FEW: usize = 1000;
 
-impl Scope {
+impl Fit {
     /// Whether nothing at all can be found.
-    pub(crate) fn is_empty(&self) -> bool {
-        [&self.actions, &self.agents].into_iter().any(|fit| *fit == Fit::Ids(Vec::new()))
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::Ids(ids) if ids.is_empty())
     }
 }
 
 impl SqlStore {
-    /// Reads what the filters of a search let pass.
-    pub(crate) async fn scope(&self, search: &Search) -> Result<Scope, StoreError> {
-        let filtered = has_action(search) || has_investigator(search);
+    /// Actions that the filters on actions and on their signers let pass.
+    pub(crate) async fn fitting_actions(&self, search: &Search) -> Result<Fit, StoreError> {
+        if !has_action(search) && !has_investigator(search) {
+            return Ok(Fit::Any);
+        }
         let sql = self.db.sql("select cast(a.id as bigint) as id from actions a where true");
-        let sql = signed_by(own_action(sql, search), search);
-        let actions = if filtered { self.fit(sql).await? } else { Fit::Any };
+        self.fit(signed_by(own_action(sql, search), search)).await
+    }
+
+    /// Agents that the filters on agents let pass.
+    pub(crate) async fn fitting_agents(&self, search: &Search) -> Result<Fit, StoreError> {
+        if !has_agent(search) {
+            return Ok(Fit::Any);
+        }
         let sql = self.db.sql("select cast(g.id as bigint) as id from agents g where true");
-        let sql = own_agent(sql, search);
-        let agents = if has_agent(search) { self.fit(sql).await? } else { Fit::Any };
-        Ok(Scope { actions, agents })
+        self.fit(own_agent(sql, search)).await
     }
 
     async fn fit(&self, sql: Sql) -> Result<Fit, StoreError> {

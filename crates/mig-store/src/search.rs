@@ -12,13 +12,13 @@ use crate::model::{Page, Search};
 use crate::scope::{Fit, Scope};
 use crate::target_sql::Dialect;
 
-pub(crate) fn actions(sql: Sql, search: &Search, scope: &Scope, page: Page) -> Sql {
+pub(crate) fn actions(sql: Sql, search: &Search, agents: &Fit, page: Page) -> Sql {
     let mut sql = window(sql.push(" where true"), search, "a.validfrom", "a.expireafter");
     sql = own_action(sql, search);
     sql = like(sql, "a.status", search.status.as_deref());
     if has_command(search) || has_agent(search) {
         sql = sql.push(" and exists (select 1 from commands c where c.actionid = a.id");
-        sql = of_agents(own_command(sql, search), search, &scope.agents).push(")");
+        sql = of_agents(own_command(sql, search), search, agents).push(")");
     }
     sql = signed_by(sql, search);
     paged(sql, "a.validfrom desc, a.id desc", page)
@@ -138,19 +138,19 @@ fn of_agents(sql: Sql, search: &Search, fit: &Fit) -> Sql {
 }
 
 /// As [`commands`]: the ids first. `columns` ends with `from agents g`.
-pub(crate) fn agents(columns: Sql, search: &Search, scope: &Scope, page: Page) -> Sql {
+pub(crate) fn agents(columns: Sql, search: &Search, actions: &Fit, page: Page) -> Sql {
     let sql = columns.push(" where g.id in (select g.id from agents g where true");
     let mut sql = window(sql, search, "g.heartbeattime", "g.heartbeattime");
     sql = own_agent(sql, search);
     sql = like(sql, "g.status", search.status.as_deref());
     if has_action(search) || has_command(search) || has_investigator(search) {
         sql = sql.push(" and exists (select 1 from commands c where c.agentid = g.id");
-        sql = of_actions(own_command(sql, search), search, &scope.actions).push(")");
+        sql = of_actions(own_command(sql, search), search, actions).push(")");
     }
     paged(sql, LATEST_AGENTS, page).push(") order by ").push(LATEST_AGENTS)
 }
 
-pub(crate) fn investigators(sql: Sql, search: &Search, scope: &Scope, page: Page) -> Sql {
+pub(crate) fn investigators(sql: Sql, search: &Search, agents: &Fit, page: Page) -> Sql {
     let mut sql = window(sql.push(" where true"), search, "i.lastmodified", "i.lastmodified");
     sql = own_investigator(sql, search);
     sql = like(sql, "i.status", search.status.as_deref());
@@ -161,7 +161,7 @@ pub(crate) fn investigators(sql: Sql, search: &Search, scope: &Scope, page: Page
         sql = own_action(sql, search);
         if has_command(search) || has_agent(search) {
             sql = sql.push(" and exists (select 1 from commands c where c.actionid = a.id");
-            sql = of_agents(own_command(sql, search), search, &scope.agents).push(")");
+            sql = of_agents(own_command(sql, search), search, agents).push(")");
         }
         sql = sql.push(")");
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mig_store::{Liveness, PostgresConfig, StoreError};
+use mig_store::{Liveness, Page, PostgresConfig, StoreError};
 use mig_types::{Agent, AgentStatus, Target};
 
 use crate::support::{Platform, at, beat, on_both, on_postgres_with};
@@ -98,6 +98,14 @@ async fn a_target_chooses_live_agents_once_by_queueloc(platform: &Platform) {
         agents.iter().map(|agent| (agent.queueloc.as_str(), agent.version.as_str())).collect();
     assert_eq!(picked, [("linux.a", "1.0"), ("linux.b", "later")]);
     assert_eq!(agents[1].environment.os, "linux");
+    for (page, expected) in [
+        (Page { limit: 1, offset: 0 }, &agents[..1]),
+        (Page { limit: 5, offset: 1 }, &agents[1..]),
+        (Page { limit: 5, offset: 2 }, &[]),
+    ] {
+        let part = platform.store.page_by_target(&target, page, at(100)).await.unwrap();
+        assert_eq!(part, expected, "{page:?}");
+    }
     assert_eq!(chosen(platform, "status='online'").await, ["linux.b"]);
     assert!(chosen(platform, "status='offline'").await.is_empty());
 }

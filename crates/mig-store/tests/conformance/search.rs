@@ -13,6 +13,8 @@ on_both!(
     agents_by_every_filter,
     investigators_by_every_filter,
     pages_follow_each_other,
+    pages_of_commands_are_parts_of_the_whole,
+    a_late_result_shows_in_the_counters_of_an_action_that_is_over,
     patterns_escape_and_ignore_case,
 );
 
@@ -205,6 +207,66 @@ async fn pages_follow_each_other(platform: &Platform) {
     assert_eq!(page(2, 4).await, [1]);
     assert!(page(2, 6).await.is_empty());
     assert!(page(0, 0).await.is_empty());
+}
+
+async fn pages_of_commands_are_parts_of_the_whole(platform: &Platform) {
+    let queuelocs = ["linux.a1", "linux.a2", "linux.b1", "linux.b2"];
+    let agents = platform.enroll(&queuelocs, at(0)).await;
+    // The second action starts together with the first, the third later.
+    for (id, start) in [(1, 10), (2, 10), (3, 20)] {
+        let (_, commands) = platform.launch(id, &agents[..=usize::try_from(id).unwrap()], at(start)).await;
+        let status = if id == 2 { CommandStatus::Failed } else { CommandStatus::Success };
+        platform.finish(result(commands[0], queuelocs[0], status), at(30)).await;
+    }
+    let d = Search::default;
+    for (search, count) in [
+        (d(), 9),
+        (Search { action_name: text("action %"), ..d() }, 9),
+        (Search { action_name: text("action %"), agent_name: text("%-a_"), ..d() }, 6),
+        (Search { agent_name: text("linux-b%"), ..d() }, 3),
+        (Search { agent_id: Some(agents[0]), ..d() }, 3),
+        (Search { action_id: Some(action_id(3)), agent_name: text("linux-%"), ..d() }, 4),
+        (Search { status: text("SUCCESS"), ..d() }, 2),
+        (Search { status: text("s_cc%"), action_name: text("%1"), ..d() }, 1),
+        (Search { found_anything: Some(true), agent_id: Some(agents[0]), ..d() }, 2),
+        (Search { after: Some(at(20)), agent_version: text("1%"), ..d() }, 4),
+        (Search { action_name: text("none"), ..d() }, 0),
+        (Search { agent_name: text("none"), action_id: Some(action_id(1)), ..d() }, 0),
+    ] {
+        let page = async |limit, offset| -> Vec<_> {
+            let page = Page { limit, offset };
+            let found = platform.store.search_commands(&search, page).await.unwrap();
+            found.into_iter().map(|found| (found.starttime, found.id)).collect()
+        };
+        let whole = page(100, 0).await;
+        assert_eq!(whole.len(), count, "{search:?}");
+        assert!(whole.is_sorted_by(|a, b| a > b), "{search:?}: {whole:?}");
+        for limit in 1..4 {
+            for offset in 0..=count {
+                let end = (offset + limit).min(count);
+                let part = page(u32::try_from(limit).unwrap(), u32::try_from(offset).unwrap());
+                assert_eq!(part.await, whole[offset..end], "{search:?} {limit} {offset}");
+            }
+        }
+    }
+}
+
+async fn a_late_result_shows_in_the_counters_of_an_action_that_is_over(platform: &Platform) {
+    let agents = platform.enroll(&["linux.a"], at(0)).await;
+    let (action, commands) = platform.launch(1, &agents, at(1)).await;
+    let grace = std::time::Duration::ZERO;
+    platform.store.expire_commands(grace, at(4000)).await.unwrap();
+    platform.store.complete_actions(at(4001)).await.unwrap();
+    for _ in 0..2 {
+        let counters = platform.store.action(action).await.unwrap().unwrap().counters;
+        assert_eq!((counters.expired, counters.success), (1, 0));
+    }
+    platform.finish(result(commands[0], "linux.a", CommandStatus::Success), at(4002)).await;
+    // Also where the result came in through another process.
+    for store in [&platform.store, &platform.second] {
+        let counters = store.action(action).await.unwrap().unwrap().counters;
+        assert_eq!((counters.expired, counters.success), (0, 1));
+    }
 }
 
 async fn patterns_escape_and_ignore_case(platform: &Platform) {
