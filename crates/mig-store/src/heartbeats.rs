@@ -136,7 +136,8 @@ async fn keep_alive(
         .push("and r.refreshed <= agents.refreshtime) or (agents.status = 'destroyed' ")
         .push("and agents.heartbeattime >= ")
         .time(now - KILLED)
-        .push(")) returning cast(id as bigint) as id, queueloc, cast(pid as bigint) as pid");
+        .push(")) returning cast(agents.id as bigint) as id, agents.queueloc, ")
+        .push("cast(agents.pid as bigint) as pid");
     let mut known = HashMap::new();
     for row in tx.fetch(sql).await? {
         known.insert((row.text("queueloc")?, row.int("pid")?), row.id("id", AgentId::new)?);
