@@ -57,13 +57,27 @@ pub fn parameters_message(params: &Value) -> Vec<u8> {
 /// Reads one parameters message, runs the module on this machine, and writes
 /// exactly one result document without a newline. With `print`, lines instead.
 ///
-/// A stop message that follows ends the run early. Whoever waits for it on
-/// `input` is left behind when the run is over.
-///
 /// # Errors
 ///
 /// Only when `output` cannot be written: everything else is a result.
 pub fn serve(
+    registry: &Registry,
+    name: &str,
+    options: ServeOptions,
+    input: impl Read,
+    output: impl Write,
+) -> std::io::Result<()> {
+    serve_on(&LocalHost::default(), registry, name, &options, input, output)
+}
+
+/// [`serve`] with an ear for a stop message after the parameters, which ends the
+/// run early. Whoever waits for it on `input` is left behind when the run is
+/// over.
+///
+/// # Errors
+///
+/// Those of [`serve`].
+pub fn serve_until_stopped(
     registry: &Registry,
     name: &str,
     options: ServeOptions,
@@ -79,7 +93,7 @@ pub fn serve(
     answer(&LocalHost::default(), registry, name, &options, (params, &stop), output)
 }
 
-/// [`serve`] on any host, without an ear for a stop message.
+/// [`serve`] on any host.
 pub fn serve_on(
     host: &dyn Host,
     registry: &Registry,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mig_host::{Host, LocalHost};
 use mig_module::args::{self, Kind};
-use mig_module::process::{ServeOptions, parameters_message, serve, serve_on};
+use mig_module::process::{ServeOptions, parameters_message, serve, serve_on, serve_until_stopped};
 use mig_module::{
     Budget, Module, ModuleError, ModuleResult, Parsed, ParsedArgs, Registry, Report, UsageError,
 };
@@ -89,7 +89,6 @@ fn registry() -> Registry {
 
 fn run(input: &[u8], options: ServeOptions) -> String {
     let mut output = Vec::new();
-    let input = std::io::Cursor::new(input.to_vec());
     serve(&registry(), "echo", options, input, &mut output).unwrap();
     String::from_utf8(output).unwrap()
 }
@@ -112,7 +111,7 @@ fn reads_one_line_and_answers_with_one_document() {
     let line = r#"{"class":"parameters","parameters":{"words":["a"],"unknown":1}}"#;
     for input in [
         line.to_owned(),
-        format!("{line}\r\n{{\"class\":\"ping\"}}\n"),
+        format!("{line}\r\n{{\"class\":\"stop\"}}\n"),
         line.replace("class", "CLASS").replace("\"parameters\":{", "\"Parameters\":{"),
     ] {
         assert_eq!(run(input.as_bytes(), ServeOptions::default()), OK, "{input}");
@@ -123,7 +122,10 @@ fn reads_one_line_and_answers_with_one_document() {
 fn a_stop_message_ends_a_run() {
     let input = "{\"class\":\"parameters\",\"parameters\":{\"words\":[\"wait\"]}}\n\
                  garbage\n{\"class\":\"stop\"}\n";
-    let result = result(input.as_bytes());
+    let mut output = Vec::new();
+    let options = ServeOptions::default();
+    serve_until_stopped(&registry(), "echo", options, input.as_bytes(), &mut output).unwrap();
+    let result: ModuleResult = serde_json::from_slice(&output).unwrap();
     assert!(!result.success && result.elements.is_null());
     assert_eq!(result.errors.unwrap(), ["stop message received, terminating early"]);
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use mig_host::LocalHost;
-use mig_module::process::{ServeOptions, parameters_message, serve};
+use mig_module::process::{ServeOptions, parameters_message, serve_until_stopped};
 use mig_module::{Budget, DynModule as _, ModuleResult, Registry};
 use mig_module_example::Example;
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ fn a_stop_message_ends_the_run_quickly() {
     let mut output = Vec::new();
     let begun = Instant::now();
     let input = std::io::Cursor::new(input);
-    serve(&registry, "example", ServeOptions::default(), input, &mut output).unwrap();
+    serve_until_stopped(&registry, "example", ServeOptions::default(), input, &mut output).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     let result: ModuleResult = serde_json::from_slice(&output).unwrap();
     assert!(!result.success && result.elements.is_null());

@@ -95,11 +95,7 @@ pub struct Statistics {
     pub exectime: String,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    clippy::float_cmp,
-    reason = "the signature serde asks for; absent is exactly zero"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }

@@ -15,26 +15,36 @@ pub(crate) const REACH: usize = 64 << 10;
 /// What every offending byte of invalid UTF-8 stands for.
 const REPLACEMENT: char = '\u{fffd}';
 
+/// What lies next to a piece of memory: there, word boundaries and line ends
+/// would hold by accident.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Edges {
+    /// The piece begins with bytes that were searched before.
+    pub(crate) is_continued: bool,
+    /// The next piece will begin with the last bytes of this one.
+    pub(crate) goes_on: bool,
+}
+
 /// A compiled check on memory.
 #[derive(Debug)]
 pub(crate) enum Matcher {
-    Bytes(Finder<'static>),
+    Bytes(Box<Finder<'static>>),
     Expression(Box<Expression>),
 }
 
 impl Matcher {
     pub(crate) fn bytes(needle: &[u8]) -> Self {
-        Self::Bytes(Finder::new(needle).into_owned())
+        Self::Bytes(Box::new(Finder::new(needle).into_owned()))
     }
 
     pub(crate) fn expression(text: &str) -> Result<Self, RegexError> {
         Expression::new(text).map(|expression| Self::Expression(Box::new(expression)))
     }
 
-    pub(crate) fn is_match(&self, memory: &[u8]) -> bool {
+    pub(crate) fn is_match(&self, memory: &[u8], edges: Edges) -> bool {
         match self {
             Self::Bytes(finder) => finder.find(memory).is_some(),
-            Self::Expression(expression) => expression.is_match(memory),
+            Self::Expression(expression) => expression.is_match(memory, edges),
         }
     }
 
@@ -64,6 +74,8 @@ struct Loose {
     regex: Regex,
     /// Its hits are those of the expression.
     is_exact: bool,
+    /// What lies beside a hit matters.
+    has_looks: bool,
 }
 
 impl Expression {
@@ -73,17 +85,23 @@ impl Expression {
         Ok(Self { exact, loose })
     }
 
-    fn is_match(&self, memory: &[u8]) -> bool {
+    fn is_match(&self, memory: &[u8], edges: Edges) -> bool {
         let Some(loose) = &self.loose else { return self.exact.is_match(memory) };
-        let mut at = 0;
-        while at <= memory.len() {
+        let length = memory.len();
+        let mut at = usize::from(edges.is_continued && loose.has_looks);
+        while at <= length {
             let Some(hit) = loose.regex.find_at(memory, at) else { return false };
+            // The next piece shows what follows.
+            let is_cut = edges.goes_on && hit.end() == length && length - hit.start() < REACH;
+            if loose.has_looks && is_cut {
+                return false;
+            }
             if loose.is_exact {
                 return true;
             }
             // A little before it for word boundaries, and as far as it may reach.
             let from = hit.start().saturating_sub(4);
-            let to = hit.start().saturating_add(REACH).max(hit.end()).min(memory.len());
+            let to = hit.start().saturating_add(REACH).max(hit.end()).min(length);
             if self.exact.is_match(memory.get(from..to).unwrap_or_default()) {
                 return true;
             }
@@ -97,10 +115,11 @@ impl Loose {
     fn of(translated: &str) -> Option<Self> {
         let mut parser = ParserBuilder::new().utf8(false).nest_limit(1000).build();
         let hir = parser.parse(translated).ok()?;
+        let has_looks = !hir.properties().look_set().is_empty();
         let mut is_exact = true;
         let hir = loose(&hir, &mut is_exact)?;
         let regex = compile(&hir.to_string()).ok()?;
-        Some(Self { regex, is_exact })
+        Some(Self { regex, is_exact, has_looks })
     }
 }
 
@@ -123,8 +142,6 @@ fn loose(hir: &Hir, is_exact: &mut bool) -> Option<Hir> {
         HirKind::Look(look) => match look {
             Look::Start | Look::End => Hir::fail(),
             Look::StartLF | Look::EndLF | Look::WordAscii | Look::WordAsciiNegate => {
-                // At the edge of a piece they would hold by accident.
-                *is_exact &= matches!(look, Look::WordAscii | Look::WordAsciiNegate);
                 Hir::look(*look)
             }
             _ => return None,
@@ -160,7 +177,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn matches(pattern: &str, memory: &[u8]) -> bool {
-        Matcher::expression(pattern).unwrap().is_match(memory)
+        Matcher::expression(pattern).unwrap().is_match(memory, Edges::default())
     }
 
     #[test]
@@ -198,9 +215,30 @@ mod tests {
     }
 
     #[test]
+    fn the_edges_of_a_piece_are_no_boundaries() {
+        let edges = |is_continued, goes_on| Edges { is_continued, goes_on };
+        for (pattern, memory, at, hit) in [
+            (r"\bfoo", &b"foo bar"[..], edges(false, false), true),
+            (r"\bfoo", b"foo bar", edges(true, false), false),
+            (r"\bfoo", b"a foo", edges(true, false), true),
+            (r"foo\b", b"a foo", edges(false, false), true),
+            (r"foo\b", b"a foo", edges(false, true), false),
+            (r"foo\b", b"foo a", edges(false, true), true),
+            (r"(?m)foo$", b"a foo", edges(false, true), false),
+            // Nothing beside these matters.
+            ("foo", b"foo", edges(true, true), true),
+            ("foo.*", b"foo and all the rest", edges(true, true), true),
+        ] {
+            let matched = Matcher::expression(pattern).unwrap().is_match(memory, at);
+            assert_eq!(matched, hit, "{pattern} {at:?}");
+        }
+    }
+
+    #[test]
     fn bytes_are_found_as_they_are() {
         let matcher = Matcher::bytes(b"\0\xff");
-        assert!(matcher.is_match(b"a\0\xffb") && !matcher.is_match(b"\0\0"));
+        let hits = |memory| matcher.is_match(memory, Edges::default());
+        assert!(hits(b"a\0\xffb") && !hits(b"\0\0"));
         assert_eq!(matcher.overlap(), 1);
     }
 
@@ -221,7 +259,8 @@ mod tests {
             let pattern = atoms.concat();
             if let Ok(matcher) = Matcher::expression(&pattern) {
                 let exact = GoRegex::new(&pattern).unwrap();
-                prop_assert_eq!(matcher.is_match(&memory), exact.is_match(&memory));
+                let matched = matcher.is_match(&memory, Edges::default());
+                prop_assert_eq!(matched, exact.is_match(&memory));
             }
         }
     }

@@ -5,6 +5,7 @@ use std::io;
 use mig_host::memory::{Mapping, Memory, PAGE};
 use mig_module::Budget;
 
+use crate::matcher::Edges;
 use crate::plan::{Compiled, Plan};
 
 /// Bytes read at a time.
@@ -112,7 +113,11 @@ pub(crate) fn walk(
                     walked.bytes += count as u64;
                     let length = kept + count;
                     let piece = window.buffer.get(..length).unwrap_or_default();
-                    look(piece, at - kept as u64, kept, &mut interests, hits);
+                    let edges = Edges {
+                        is_continued: kept > 0 && kept == window.overlap,
+                        goes_on: at + (count as u64) < until,
+                    };
+                    look(piece, at - kept as u64, kept, edges, &mut interests, hits);
                     at += count as u64;
                     joint = at;
                     kept = length.min(window.overlap);
@@ -145,7 +150,14 @@ fn is_done(interest: &Interest<'_>, hits: &Hits) -> bool {
 
 /// Tests a piece of memory that begins at `base`, and of which the first `kept`
 /// bytes have been tested before.
-fn look(piece: &[u8], base: u64, kept: usize, interests: &mut [Interest<'_>], hits: &mut Hits) {
+fn look(
+    piece: &[u8],
+    base: u64,
+    kept: usize,
+    edges: Edges,
+    interests: &mut [Interest<'_>],
+    hits: &mut Hits,
+) {
     let new = base + kept as u64;
     let end = base + piece.len() as u64;
     for interest in interests {
@@ -160,10 +172,15 @@ fn look(piece: &[u8], base: u64, kept: usize, interests: &mut [Interest<'_>], hi
         interest.left = interest.left.saturating_sub(to - begin);
         let slice = usize::try_from(from - base).ok().zip(usize::try_from(to - base).ok());
         let slice = slice.and_then(|(from, to)| piece.get(from..to)).unwrap_or_default();
+        // Where the search itself begins or ends, so does its memory.
+        let edges = Edges {
+            is_continued: edges.is_continued && from == base,
+            goes_on: edges.goes_on && to == end,
+        };
         let Some(Some(hits)) = hits.get_mut(interest.index) else { continue };
         for (check, hit) in search.checks.iter().zip(hits) {
             if !*hit && let Some(matcher) = check.matcher() {
-                *hit = matcher.is_match(slice);
+                *hit = matcher.is_match(slice, edges);
             }
         }
     }

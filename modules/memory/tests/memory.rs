@@ -79,10 +79,6 @@ fn file_line(start: u64, end: u64) -> String {
     format!("{start:x}-{end:x} rw-p 00000000 fe:00 7 /usr/bin/x\n")
 }
 
-fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 const SECRET: &[u8] = b"sixteen bytes: x";
 
 #[test]
@@ -132,7 +128,7 @@ fn texts_and_bytes_are_found_wherever_they_lie() {
         machine.process(11, "other", &file_line(start, end), &[]);
         for search in [
             json!({ "contents": ["sixteen [a-z]+: x"] }),
-            json!({ "bytes": [hex_of(SECRET)] }),
+            json!({ "bytes": [hex::encode(SECRET)] }),
             json!({ "names": ["victim"], "contents": ["sixteen bytes"], "bytes": ["3a2078"] }),
         ] {
             assert_eq!(machine.found(search.clone()), ["/usr/bin/victim"], "{at:#x} {search}");
@@ -152,7 +148,7 @@ fn neighbouring_regions_are_one_and_gaps_are_not() {
     let closed = second.replace("r--p", "---p");
     machine.process(12, "closed", &format!("{}{closed}", file_line(a, b)), &memory);
     assert_eq!(machine.found(json!({ "contents": ["sixteen bytes: x"] })), ["/usr/bin/joined"]);
-    assert_eq!(machine.found(json!({ "bytes": [hex_of(SECRET)] })), ["/usr/bin/joined"]);
+    assert_eq!(machine.found(json!({ "bytes": [hex::encode(SECRET)] })), ["/usr/bin/joined"]);
 }
 
 #[test]
@@ -162,11 +158,11 @@ fn long_byte_strings_are_found() {
     let start = 0x10_0000;
     let at = start + (1 << 20) - 150_000;
     machine.process(10, "victim", &file_line(start, 4 << 20), &[(at, &long)]);
-    assert_eq!(machine.found(json!({ "bytes": [hex_of(&long[..5000])] })).len(), 1);
-    assert_eq!(machine.found(json!({ "bytes": [hex_of(&long)] })).len(), 1);
+    assert_eq!(machine.found(json!({ "bytes": [hex::encode(&long[..5000])] })).len(), 1);
+    assert_eq!(machine.found(json!({ "bytes": [hex::encode(&long)] })).len(), 1);
     let mut other = long.clone();
     other[299_999] ^= 1;
-    assert!(machine.found(json!({ "bytes": [hex_of(&other)] })).is_empty());
+    assert!(machine.found(json!({ "bytes": [hex::encode(&other)] })).is_empty());
 }
 
 #[test]
@@ -359,7 +355,7 @@ fn a_huge_mapping_that_was_never_touched_costs_nothing() {
     assert_eq!(names(&result, "s1"), ["/usr/bin/sparse"]);
     assert_eq!(result.statistics["memoryread"], PAGE);
     assert_eq!(result.statistics["memoryskipped"], 40_u64 << 30);
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
     // Without a table of pages, time still has an end.
     std::fs::remove_file(machine.dir.path().join("proc/10/pagemap")).unwrap();
     let budget = Budget::new(Some(Instant::now() + Duration::from_millis(200)), 1);
@@ -443,7 +439,7 @@ struct Victim(Child);
 impl Victim {
     #[expect(clippy::disallowed_methods, reason = "a process to look into")]
     fn start(program: &Path, secret: &str) -> Self {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         let child = loop {
             match Command::new(program).arg("600").env("VICTIM", secret).spawn() {
                 // Another test was starting a program while this one was copied,
@@ -487,7 +483,7 @@ fn a_running_process_is_found_by_what_it_holds() {
     let params = json!({ "searches": {
         "text": { "names": ["sleep|/memory-[0-9a-f]+$"], "contents": [secret],
             "options": { "matchall": true } },
-        "bytes": { "names": ["sleep"], "bytes": [hex_of(secret.as_bytes())],
+        "bytes": { "names": ["sleep"], "bytes": [hex::encode(&secret)],
             "options": { "matchall": true } },
         "library": { "names": ["sleep"], "libraries": ["/libc[.-]"],
             "options": { "matchall": true } },

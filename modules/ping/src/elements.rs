@@ -47,11 +47,7 @@ pub const FAILED: f64 = 0.0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {}
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    clippy::float_cmp,
-    reason = "the signature serde asks for; absent is exactly zero"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }

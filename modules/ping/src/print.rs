@@ -4,7 +4,6 @@ use mig_module::Report;
 
 use crate::elements::{Elements, FAILED, REFUSED, Statistics, TIMED_OUT};
 
-#[expect(clippy::float_cmp, reason = "marks are exact values")]
 pub(crate) fn lines(report: &Report<Elements, Statistics>, found_only: bool) -> Vec<String> {
     let elements = report.elements.clone().unwrap_or_default();
     let (protocol, host) = (&elements.protocol, &elements.resolvedhost);

@@ -74,13 +74,11 @@ impl Outcome {
                     }
                     let texts = package.name.len() + package.version.len() + package.arch.len();
                     let bytes = ELEMENT_BYTES + texts + container.len();
-                    match bytes_left.checked_sub(bytes) {
-                        Some(left) => bytes_left = left,
-                        None => {
-                            self.statistics.notreturned += 1;
-                            continue;
-                        }
-                    }
+                    let Some(left) = bytes_left.checked_sub(bytes) else {
+                        self.statistics.notreturned += 1;
+                        continue;
+                    };
+                    bytes_left = left;
                     self.elements.packages.push(Package {
                         name: package.name.clone(),
                         version: package.version.clone(),

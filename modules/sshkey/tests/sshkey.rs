@@ -216,7 +216,7 @@ fn a_missing_path_is_no_failure() {
 #[test]
 fn levels_are_counted_from_the_path() {
     let key = sample("rsa.pub");
-    let deep = (1..=9).map(|level| format!("{level}/")).collect::<String>();
+    let deep = "1/2/3/4/5/6/7/8/9/";
     let (_dir, host) = home(&[("k", &key), ("1/k", &key), (&format!("{deep}k"), &key)]);
     let count = |params: Value| entries(&run(&host, params)).len();
     // `/home` is the first level.

@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Cursor, Read, Write};
 use std::time::Duration;
 
 use mig_module::compress;
-use mig_module::process::{ServeOptions, parameters_message, serve};
+use mig_module::process::{ServeOptions, parameters_message, serve_until_stopped};
 use mig_module::{DynModule, Needs, Registry};
 use mig_types::{ModuleResult, Operation, wire};
 use serde::{Deserialize, Serialize};
@@ -71,7 +71,7 @@ pub fn run(
     mut output: impl Write,
 ) -> io::Result<()> {
     let Some(orders) = orders else {
-        return serve(registry, module, options, input, output);
+        return serve_until_stopped(registry, module, options, input, output);
     };
     let needs = registry.get(module).map(DynModule::needs).unwrap_or_default();
     if let Err(error) = confine(orders).and_then(|()| enter_sandbox(orders.sandbox, needs)) {
@@ -82,10 +82,10 @@ pub fn run(
     options.deadline = Some(orders.deadline);
     options.threads = orders.threads;
     if !orders.compressed {
-        return serve(registry, module, options, input, output);
+        return serve_until_stopped(registry, module, options, input, output);
     }
     match decompress(input) {
-        Ok(message) => serve(registry, module, options, Cursor::new(message), output),
+        Ok(message) => serve_until_stopped(registry, module, options, Cursor::new(message), output),
         Err(reason) => write_result(&mut output, &ModuleResult::failed(reason)),
     }
 }

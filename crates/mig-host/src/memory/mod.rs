@@ -154,17 +154,17 @@ impl Memory {
         }
     }
 
-    /// The first pages of a range that were ever touched, at most `most` bytes
-    /// of them, as the address they begin at and their bytes; and where to go on.
+    /// The first pages of a range that were ever touched, and where to go on.
     /// Pages that never were hold nothing, and reading them would take memory.
     pub fn touched(&self, start: u64, end: u64) -> Touched {
         let whole = Touched { used: Some((start, end)), next: end };
         let Some(pages) = &self.pages else { return whole };
         // One word for each page; 512 KiB describe 256 MiB.
-        let count = ((end - start).div_ceil(PAGE)).min(1 << 16);
+        let base = start / PAGE * PAGE;
+        let count = ((end - base).div_ceil(PAGE)).min(1 << 16);
         let Ok(length) = usize::try_from(count * 8) else { return whole };
         let mut words = vec![0; length];
-        let Ok(read) = pages.read_at(&mut words, start / PAGE * 8) else { return whole };
+        let Ok(read) = pages.read_at(&mut words, base / PAGE * 8) else { return whole };
         words.truncate(read);
         // Present, or swapped out.
         let is_used = |word: &[u8]| word.last().is_some_and(|high| high & 0xc0 != 0);
@@ -174,12 +174,12 @@ impl Memory {
             return whole;
         }
         let Some(first) = flags.position(|used| used) else {
-            return Touched { used: None, next: (start + described * PAGE).min(end) };
+            return Touched { used: None, next: (base + described * PAGE).min(end) };
         };
         let run = flags.take_while(|used| *used).count() as u64;
-        let from = start + first as u64 * PAGE;
-        let to = (from + (run + 1) * PAGE).min(end);
-        Touched { used: Some((from, to)), next: to }
+        let first = base + first as u64 * PAGE;
+        let to = (first + (run + 1) * PAGE).min(end);
+        Touched { used: Some((first.max(start), to)), next: to }
     }
 }
 
@@ -243,6 +243,10 @@ mod tests {
         let touched = |from| memory.touched(from, end);
         assert_eq!(touched(0), Touched { used: Some((page, 3 * page)), next: 3 * page });
         assert_eq!(touched(3 * page), Touched { used: Some((4 * page, end)), next: end });
+        // From the middle of a page on.
+        assert_eq!(touched(5), Touched { used: Some((page, 3 * page)), next: 3 * page });
+        let middle = Touched { used: Some((page + 5, 3 * page)), next: 3 * page };
+        assert_eq!(touched(page + 5), middle);
         let none = memory.touched(3 * page, 4 * page);
         assert_eq!(none, Touched { used: None, next: 4 * page });
         // What is not described is read.

@@ -86,8 +86,8 @@ pub(super) fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The public key on a line, in its binary form.
 ///
 /// **Shape** `[<options> ]<type> <base64>[ <comment>]`; what the type says is
-/// not compared with the key. **Source** `sshd(8)`, "AUTHORIZED_KEYS FILE
-/// FORMAT".
+/// not compared with the key. **Source** `sshd(8)`, the
+/// format of `authorized_keys`.
 pub(super) fn key(line: &[u8]) -> Option<Vec<u8>> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let after_word = |text: &[u8]| {
