@@ -4,8 +4,6 @@
 //!
 //! `MIG_STORM_AGENTS` (100) and `MIG_STORM_ACTIONS` (6) make it larger.
 
-#![expect(clippy::print_stdout, reason = "figures are what a suite is run for")]
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
