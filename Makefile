@@ -9,7 +9,7 @@ TESTS ?=
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: all build check test attack chaos bench swarm footprint fuzz demo clean $(PROGRAMS)
+.PHONY: all build check test attack chaos bench swarm load footprint fuzz demo clean $(PROGRAMS)
 
 all: $(PROGRAMS)
 
@@ -46,6 +46,11 @@ RELAY ?= rabbitmq
 swarm:
 	@$(CARGO) build --profile bench --workspace --bins
 	@$(CARGO) bench --workspace --bench fanout -- --agents $(AGENTS) --relay $(RELAY)
+
+# MIG_BENCH_COMMANDS, MIG_BENCH_SECONDS and MIG_BENCH_BACKLOG make it shorter.
+load:
+	@$(CARGO) build --profile bench --workspace --bins
+	@$(CARGO) bench --workspace --bench api --bench heartbeats
 
 # MIG_FOOTPRINT_SECONDS=600 watches for ten minutes.
 footprint:
