@@ -49,7 +49,10 @@ const KINDS: &[(&str, &str)] = &[
     ("commands, page 1,000", "search?type=command&offset=1000##"),
     ("commands of an action", "search?type=command&actionid={action}"),
     ("commands of an action, found", "search?type=command&foundanything=true&actionid={action}"),
-    ("commands of an action, not found", "search?type=command&foundanything=false&actionid={action}"),
+    (
+        "commands of an action, not found",
+        "search?type=command&foundanything=false&actionid={action}",
+    ),
     ("commands of an action, failed", "search?type=command&status=failed&actionid={action}"),
     ("commands by agent", "search?type=command&agentid={agent}"),
     ("commands by action's name", "search?type=command&actionname=IOC%25"),
@@ -123,12 +126,17 @@ impl Known {
             commands: ids("command", 5000)?,
             agents: ids("agent", 100)?,
             investigators: ids("investigator", 3)?,
-            window: format!("&after={}&before={}", midnight(now - day * 40), midnight(now - day * 30)),
+            window: format!(
+                "&after={}&before={}",
+                midnight(now - day * 40),
+                midnight(now - day * 30)
+            ),
         })
     }
 
     fn path(&self, query: &str, number: usize) -> String {
-        let one = |ids: &[u64]| ids.get(number % ids.len().max(1)).copied().unwrap_or(0).to_string();
+        let one =
+            |ids: &[u64]| ids.get(number % ids.len().max(1)).copied().unwrap_or(0).to_string();
         let query = query
             .replace("{action}", &one(&self.actions))
             .replace("{command}", &one(&self.commands))

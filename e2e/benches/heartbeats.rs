@@ -127,7 +127,10 @@ async fn measure() -> anyhow::Result<bool> {
             resident < MAX_RESIDENT_KIB,
         ),
         (
-            format!("{arrived} of {sent} heartbeats stored across {} s without PostgreSQL", OUTAGE.as_secs()),
+            format!(
+                "{arrived} of {sent} heartbeats stored across {} s without PostgreSQL",
+                OUTAGE.as_secs()
+            ),
             arrived == sent,
         ),
     ];
@@ -237,7 +240,8 @@ impl Bench {
 
     /// Heartbeats the scheduler is done with.
     fn taken(&self) -> anyhow::Result<u64> {
-        let (status, text) = Http::connect(self.metrics, "connection: close\r\n")?.get("/metrics")?;
+        let (status, text) =
+            Http::connect(self.metrics, "connection: close\r\n")?.get("/metrics")?;
         anyhow::ensure!(status == 200, "metrics: {status}");
         let text = String::from_utf8(text)?;
         let lines = text.lines().filter(|line| line.starts_with("mig_scheduler_heartbeats_total"));
@@ -341,7 +345,12 @@ impl Bench {
             let pid = beat["pid"].as_i64().unwrap_or_default();
             rows.insert(
                 (text("queueloc"), pid),
-                (text("name"), text("version"), beat["environment"].to_string(), beat["tags"].to_string()),
+                (
+                    text("name"),
+                    text("version"),
+                    beat["environment"].to_string(),
+                    beat["tags"].to_string(),
+                ),
             );
         }
         let (mut locs, mut pids) = (Vec::new(), Vec::new());
@@ -388,7 +397,8 @@ impl Bench {
             if Instant::now() >= end {
                 break;
             }
-            let loc = format!("linux.re{}probe{probe}.example.net.58b3mndjmbb00", probe % EXPRESSIONS);
+            let loc =
+                format!("linux.re{}probe{probe}.example.net.58b3mndjmbb00", probe % EXPRESSIONS);
             let beat = message(&body(&loc, 7), &SystemClock.now().to_string());
             let begun = Instant::now();
             relay.publish(vec![beat]).await.remove(0)?;
@@ -440,7 +450,8 @@ impl Bench {
             let now = SystemClock.now().to_string();
             let mut batch = Vec::new();
             for _ in 0..OUTAGE_RATE / 10 {
-                let loc = format!("linux.re{}outage{sent}.example.net.58b3mndjmbb00", sent % EXPRESSIONS);
+                let loc =
+                    format!("linux.re{}outage{sent}.example.net.58b3mndjmbb00", sent % EXPRESSIONS);
                 batch.push(message(&body(&loc, 9), &now));
                 sent += 1;
             }

@@ -72,7 +72,8 @@ mod tests {
         let mut again = [action(ActionStatus::Inflight, now)];
         assert_eq!(cache.fill(&mut again), [again[0].id]);
         cache.learn(&counted(ActionStatus::Completed, now));
-        let mut later = [action(ActionStatus::Completed, now + std::time::Duration::from_micros(1))];
+        let mut later =
+            [action(ActionStatus::Completed, now + std::time::Duration::from_micros(1))];
         assert_eq!(cache.fill(&mut later), [later[0].id]);
         let mut same = [action(ActionStatus::Completed, now)];
         assert!(cache.fill(&mut same).is_empty());

@@ -59,11 +59,14 @@ pub(crate) async fn take(
     let keys: Vec<Key> = beats.iter().map(key).collect();
     let mut tx = db.begin().await?;
     let known = keep_alive(&mut tx, beats, &keys, now).await?;
-    let news: Vec<&Agent> =
-        beats.iter().zip(&keys).filter(|(_, key)| !known.contains_key(key)).map(|(b, _)| b).collect();
+    let news: Vec<&Agent> = beats
+        .iter()
+        .zip(&keys)
+        .filter(|(_, key)| !known.contains_key(key))
+        .map(|(b, _)| b)
+        .collect();
     let mut changes = Changes::default();
-    let mut live =
-        if news.is_empty() { HashMap::new() } else { live_rows(&mut tx, &news).await? };
+    let mut live = if news.is_empty() { HashMap::new() } else { live_rows(&mut tx, &news).await? };
     let mut outcomes: Vec<_> = beats
         .iter()
         .zip(&keys)

@@ -17,11 +17,24 @@ pub(crate) fn actions(sql: Sql, search: &Search, agents: &Fit, page: Page) -> Sq
     sql = own_action(sql, search);
     sql = like(sql, "a.status", search.status.as_deref());
     if has_command(search) || has_agent(search) {
-        sql = sql.push(" and exists (select 1 from commands c where c.actionid = a.id");
-        sql = of_agents(own_command(sql, search), search, agents).push(")");
+        sql = asked(sql, search, agents);
     }
     sql = signed_by(sql, search);
     paged(sql, "a.validfrom desc, a.id desc", page)
+}
+
+/// A condition on `actions a`: a command of theirs fits. Few agents have few
+/// commands, which are read once, before any action; otherwise nearly every
+/// action has one, which is soon found.
+fn asked(sql: Sql, search: &Search, agents: &Fit) -> Sql {
+    let (start, end) = match (sql.dialect(), agents) {
+        (_, Fit::Many) => (" and exists (select 1 from commands c where c.actionid = a.id", ")"),
+        (Dialect::Postgres, _) => {
+            (" and a.id = any(array(select c.actionid from commands c where true", "))")
+        }
+        (Dialect::Sqlite, _) => (" and a.id in (select c.actionid from commands c where true", ")"),
+    };
+    of_agents(own_command(sql.push(start), search), search, agents).push(end)
 }
 
 /// The ids of a page are found first, in an index where there is one: rows are
@@ -46,7 +59,9 @@ fn leader(scope: &Scope) -> Option<(&'static str, &[i64], Scope)> {
     let actions = |ids| ("c.actionid", ids, Scope { actions: Fit::Any, ..scope.clone() });
     let agents = |ids| ("c.agentid", ids, Scope { agents: Fit::Any, ..scope.clone() });
     match (&scope.actions, &scope.agents) {
-        (Fit::Ids(one), Fit::Ids(other)) if other.len() < one.len() => Some(agents(other.as_slice())),
+        (Fit::Ids(one), Fit::Ids(other)) if other.len() < one.len() => {
+            Some(agents(other.as_slice()))
+        }
         (Fit::Ids(ids), _) => Some(actions(ids.as_slice())),
         (_, Fit::Ids(ids)) => Some(agents(ids.as_slice())),
         _ => None,
@@ -60,14 +75,7 @@ const LATEST_AGENTS: &str = "g.heartbeattime desc, g.id desc";
 /// first `limit + offset` of all can only be among the first of each, and only
 /// in those whose newest is among the newest. No other plan is fast wherever in
 /// time the commands lie.
-fn led(
-    sql: Sql,
-    column: &str,
-    leaders: &[i64],
-    search: &Search,
-    scope: &Scope,
-    page: Page,
-) -> Sql {
+fn led(sql: Sql, column: &str, leaders: &[i64], search: &Search, scope: &Scope, page: Page) -> Sql {
     let reach = i64::from(page.limit) + i64::from(page.offset);
     let newest = |sql: Sql, leader: &str, limit: i64| {
         let sql = sql.push("select c.id, c.starttime from commands c where ").push(column);
@@ -160,8 +168,7 @@ pub(crate) fn investigators(sql: Sql, search: &Search, agents: &Fit, page: Page)
             .push("where s.investigatorid = i.id");
         sql = own_action(sql, search);
         if has_command(search) || has_agent(search) {
-            sql = sql.push(" and exists (select 1 from commands c where c.actionid = a.id");
-            sql = of_agents(own_command(sql, search), search, agents).push(")");
+            sql = asked(sql, search, agents);
         }
         sql = sql.push(")");
     }

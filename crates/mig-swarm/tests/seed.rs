@@ -55,7 +55,8 @@ async fn a_past_is_whole_repeatable_and_never_mixed_with_rows_of_others() {
         let found = Search { found_anything: Some(true), ..Search::default() };
         let found = store.search_commands(&found, page).await.unwrap().len();
         assert!((1..6000).contains(&found), "{found}");
-        let live = store.agents_by_target(&"status='online'".parse().unwrap(), now()).await.unwrap();
+        let live =
+            store.agents_by_target(&"status='online'".parse().unwrap(), now()).await.unwrap();
         assert!((150..200).contains(&live.len()), "{}", live.len());
         let actions = store.search_actions(&Search::default(), page).await.unwrap();
         assert_eq!(actions.iter().map(|action| action.counters.sent).sum::<u64>(), 6000);

@@ -214,7 +214,8 @@ async fn pages_of_commands_are_parts_of_the_whole(platform: &Platform) {
     let agents = platform.enroll(&queuelocs, at(0)).await;
     // The second action starts together with the first, the third later.
     for (id, start) in [(1, 10), (2, 10), (3, 20)] {
-        let (_, commands) = platform.launch(id, &agents[..=usize::try_from(id).unwrap()], at(start)).await;
+        let (_, commands) =
+            platform.launch(id, &agents[..=usize::try_from(id).unwrap()], at(start)).await;
         let status = if id == 2 { CommandStatus::Failed } else { CommandStatus::Success };
         platform.finish(result(commands[0], queuelocs[0], status), at(30)).await;
     }
