@@ -83,7 +83,7 @@ fn number(name: &str, default: u64) -> anyhow::Result<u64> {
 async fn measure() -> anyhow::Result<bool> {
     let span = Duration::from_secs(number("MIG_BENCH_SECONDS", 20)?);
     let backlog = number("MIG_BENCH_BACKLOG", 500_000)?;
-    let mut bench = Bench::start().await?;
+    let mut bench = Bench::start()?;
 
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
@@ -193,7 +193,7 @@ fn message(body: &(String, String), now: &str) -> Message {
 }
 
 impl Bench {
-    async fn start() -> anyhow::Result<Self> {
+    fn start() -> anyhow::Result<Self> {
         let mut platform = TestPlatform::servers()?;
         platform.servers.clear();
         let directory = platform.directory().to_owned();
@@ -224,7 +224,7 @@ impl Bench {
     }
 
     /// Starts a scheduler and waits until it is ready. Its process number.
-    async fn start_scheduler(&mut self) -> anyhow::Result<u32> {
+    fn start_scheduler(&mut self) -> anyhow::Result<u32> {
         self.platform.start_server("mig-scheduler", "bench.cfg")?;
         let scheduler = self.platform.servers.last_mut().context("no scheduler")?;
         scheduler.wait_listening(self.metrics)?;
@@ -250,7 +250,7 @@ impl Bench {
 
     /// The highest rate of the scheduler.
     async fn scheduler(&mut self, span: Duration) -> anyhow::Result<Run> {
-        let pid = self.start_scheduler().await?;
+        let pid = self.start_scheduler()?;
         let taken = Arc::new(AtomicU64::new(0));
         let publishers = Publishers::start(self, Pace::Ahead(Arc::clone(&taken))).await?;
         self.follow(&taken, WARM_UP).await?;
@@ -387,7 +387,7 @@ impl Bench {
 
     /// From publishing a heartbeat until its row can be read, at a rate.
     async fn lags(&mut self, rate: f64, span: Duration) -> anyhow::Result<Vec<Duration>> {
-        self.start_scheduler().await?;
+        self.start_scheduler()?;
         let publishers = Publishers::start(self, Pace::Rate(rate)).await?;
         sleep(WARM_UP).await;
         let relay = connect(servers(&self.platform)?, Account::Agent).await?;
@@ -422,7 +422,7 @@ impl Bench {
     /// are taken.
     async fn backlog(&mut self, count: u64) -> anyhow::Result<(u64, f64)> {
         Publishers::start(self, Pace::Count(count)).await?.finish().await?;
-        let pid = self.start_scheduler().await?;
+        let pid = self.start_scheduler()?;
         let begun = Instant::now();
         let mut highest = 0;
         while self.taken()? < count {
@@ -439,7 +439,7 @@ impl Bench {
     /// Heartbeats, each of another agent, sent while the database is killed and
     /// back; how many were sent and how many arrived.
     async fn outage(&mut self) -> anyhow::Result<(u64, u64)> {
-        self.start_scheduler().await?;
+        self.start_scheduler()?;
         let relay = connect(servers(&self.platform)?, Account::Agent).await?;
         let (calm, rest) = (Duration::from_secs(3), Duration::from_secs(5));
         let (mut sent, mut away, mut back) = (0, false, false);

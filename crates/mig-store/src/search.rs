@@ -42,14 +42,12 @@ fn asked(sql: Sql, search: &Search, agents: &Fit) -> Sql {
 /// with `from commands c`.
 pub(crate) fn commands(columns: Sql, search: &Search, scope: &Scope, page: Page) -> Sql {
     let sql = columns.push(" where c.id in (");
-    let sql = match (sql.dialect(), leader(scope)) {
-        (Dialect::Postgres, Some((column, ids, rest))) => {
-            led(sql, column, ids, search, &rest, page)
-        }
-        _ => {
-            let sql = sql.push("select c.id from commands c where true");
-            paged(own_commands(sql, search, scope), NEWEST_COMMANDS, page)
-        }
+    let sql = if let (Dialect::Postgres, Some((column, ids, rest))) = (sql.dialect(), leader(scope))
+    {
+        led(sql, column, ids, search, &rest, page)
+    } else {
+        let sql = sql.push("select c.id from commands c where true");
+        paged(own_commands(sql, search, scope), NEWEST_COMMANDS, page)
     };
     sql.push(") order by ").push(NEWEST_COMMANDS).once()
 }

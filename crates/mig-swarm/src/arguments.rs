@@ -134,8 +134,8 @@ pub(crate) struct Seed {
     #[arg(long, value_name = "N")]
     pub(crate) actions: Option<u64>,
     /// Other rows for another seed.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(crate) seed: u64,
+    #[arg(long = "seed", default_value_t = 1, value_name = "N")]
+    pub(crate) chance: u64,
     /// Add to a database that holds rows already.
     #[arg(long)]
     pub(crate) add: bool,
@@ -143,7 +143,7 @@ pub(crate) struct Seed {
 
 impl Seed {
     pub(crate) fn past(&self) -> Past {
-        let Self { commands, agents, seed, add, .. } = *self;
+        let Self { commands, agents, chance: seed, add, .. } = *self;
         let actions = self.actions.unwrap_or_else(|| (commands / 500).max(10));
         Past { commands, agents, actions, seed, add }
     }

@@ -1,5 +1,7 @@
 //! A past in a private PostgreSQL.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where its support fails")]
+
 use mig_store::{Page, PostgresConfig, Search, SslMode};
 use mig_swarm::{Past, SeedError, seed};
 use mig_testservices::Postgres;
