@@ -5,7 +5,8 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use mig_host::LocalHost;
-use mig_module::{Budget, DynModule as _, ModuleResult, ParsedArgs};
+use mig_module::process::{ServeOptions, parameters_message, serve_until_stopped};
+use mig_module::{Budget, DynModule as _, ModuleResult, ParsedArgs, Registry};
 use mig_module_ping::Ping;
 use serde_json::{Value, json};
 
@@ -232,6 +233,25 @@ fn what_was_learnt_before_the_deadline_is_kept() {
     assert!(result.errors.unwrap()[0].contains("time limit"));
     let probes = result.elements["latencies"].as_array().unwrap().len();
     assert!((1..=10).contains(&probes), "{probes}");
+}
+
+#[test]
+fn a_stop_message_ends_a_long_run() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let params = json!({ "destination": "127.0.0.1", "destinationport": port, "protocol": "udp",
+        "timeout": 300, "count": 1000 });
+    let mut input = parameters_message(&params);
+    input.extend(b"\n{\"class\":\"stop\"}\n");
+    let registry = Registry::new(vec![Box::new(Ping)]);
+    let mut output = Vec::new();
+    let begun = Instant::now();
+    let input = std::io::Cursor::new(input);
+    serve_until_stopped(&registry, "ping", ServeOptions::default(), input, &mut output).unwrap();
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
+    let result: ModuleResult = serde_json::from_slice(&output).unwrap();
+    assert!(!result.success && result.elements.is_null());
+    assert_eq!(result.errors.unwrap(), ["stop message received, terminating early"]);
 }
 
 #[test]
