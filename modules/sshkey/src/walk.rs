@@ -71,11 +71,15 @@ pub(crate) fn walk(
         too_large: AtomicU64::new(0),
     };
     let (sender, receiver) = sync_channel(WAITING);
-    let receiver = Mutex::new(receiver);
+    let receiver = Arc::new(Mutex::new(receiver));
     std::thread::scope(|scope| {
         for _ in 0..budget.threads() {
-            scope.spawn(|| walk.read_files(&receiver));
+            let (walk, receiver) = (&walk, Arc::clone(&receiver));
+            scope.spawn(move || walk.read_files(&receiver));
         }
+        // Only the readers hold it: when none of them is left, sending fails
+        // instead of waiting for ever.
+        drop(receiver);
         let sender = sender;
         for root in roots {
             walk.root(Path::new(root), required, depth, &sender);
