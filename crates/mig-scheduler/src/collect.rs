@@ -24,9 +24,10 @@ pub const MAX_BYTES: usize = 128 * 1024 * 1024;
 pub(crate) static INTAKE: Intake = Intake {
     source: Source::Results,
     name: "agents results listener",
-    prefetch: 250,
-    batch: 250,
+    prefetch: 1000,
+    batch: 500,
     linger: Duration::from_millis(5),
+    busy_linger: Duration::from_millis(100),
 };
 
 /// Why a message is no result.

@@ -25,6 +25,7 @@ pub(crate) static INTAKE: Intake = Intake {
     prefetch: 2000,
     batch: 1000,
     linger: Duration::from_millis(50),
+    busy_linger: Duration::from_millis(100),
 };
 
 const ESCAPED_NUL: &[u8] = br"\u0000";

@@ -30,8 +30,32 @@ pub(crate) struct Intake {
     pub(crate) prefetch: u16,
     /// Messages in one transaction, at most.
     pub(crate) batch: usize,
-    /// How long a batch waits to fill up.
+    /// How long a batch waits to fill up when messages trickle …
     pub(crate) linger: Duration,
+    /// … and when they pour: a transaction costs much the same for one as for
+    /// many.
+    pub(crate) busy_linger: Duration,
+}
+
+/// Messages that came together, from which on they pour.
+const POURING: usize = 8;
+
+/// Whether messages trickle or pour.
+#[derive(Debug, Default)]
+struct Flow {
+    pours: bool,
+}
+
+impl Flow {
+    /// How long the next batch may wait.
+    const fn linger(&self, intake: &Intake) -> Duration {
+        if self.pours { intake.busy_linger } else { intake.linger }
+    }
+
+    /// Learns from a batch.
+    const fn saw(&mut self, count: usize) {
+        self.pours = count >= POURING;
+    }
 }
 
 impl Intake {
@@ -60,14 +84,16 @@ pub(crate) async fn listen(
     };
     let mut consumer = opened?;
     tracing::info!("{} reads its queue", intake.name);
+    let mut flow = Flow::default();
     loop {
         let batch = tokio::select! {
             biased;
             () = shutdown.requested() => return Ok(()),
-            batch = consumer.next_batch(intake.batch, intake.linger) => {
+            batch = consumer.next_batch(intake.batch, flow.linger(intake)) => {
                 batch.map_err(SchedulerError::relay("read a queue"))?
             }
         };
+        flow.saw(batch.len());
         if !finish(scheduler, intake, consumer.as_mut(), &batch, shutdown).await {
             return Ok(());
         }
@@ -166,6 +192,17 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_waits_longer_only_while_messages_pour() {
+        let intake = &collect::INTAKE;
+        let mut flow = Flow::default();
+        assert_eq!(flow.linger(intake), intake.linger);
+        flow.saw(POURING);
+        assert_eq!(flow.linger(intake), intake.busy_linger);
+        flow.saw(1);
+        assert_eq!(flow.linger(intake), intake.linger);
+    }
 
     fn refused() -> StoreError {
         StoreError::Failed { source: "bad value".into() }

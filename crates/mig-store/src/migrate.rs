@@ -27,6 +27,7 @@ const POSTGRES: &[Migration] = &[
     migration!("postgres", "0004_duplicates"),
     migration!("postgres", "0005_pages"),
     migration!("postgres", "0006_heartbeats"),
+    migration!("postgres", "0007_room"),
 ];
 
 const SQLITE: &[Migration] = &[

@@ -93,7 +93,12 @@ pub async fn ask(
         if over == question.actions {
             break;
         }
-        sleep(LOOK.min(next.saturating_duration_since(Instant::now()).max(LOOK / 10))).await;
+        let launch = if asked.len() < question.actions {
+            next.saturating_duration_since(Instant::now())
+        } else {
+            LOOK
+        };
+        sleep(launch.min(LOOK)).await;
     }
     Ok(asked.into_iter().map(|(_, action)| action).collect())
 }

@@ -102,13 +102,13 @@ async fn serve(
     }
     let signer = asker.signer.as_ref();
     let tell = |over| progress.say(&format!("{over} of {} actions over", question.actions));
-    let asked = ask(&asker.api, signer, clock, &question, &tell).await?;
-    progress.line(&format!("{} actions launched, comparing", asked.len()));
-    let ids: Vec<_> = asked.iter().map(|asked| asked.id).collect();
+    let launched = ask(&asker.api, signer, clock, &question, &tell).await?;
+    progress.line(&format!("{} actions launched, comparing", launched.len()));
+    let ids: Vec<_> = launched.iter().map(|action| action.id).collect();
     let mut found = audit(&asker.api, fleet.plan(), fleet.book(), &ids).await?;
     // Actions that were never launched are not there either.
-    found.unaccounted += question.actions.saturating_sub(asked.len()) as u64;
-    let took = asked.iter().filter_map(|asked| asked.took).map(|took| took.as_secs_f64());
+    found.unaccounted += question.actions.saturating_sub(launched.len()) as u64;
+    let took = launched.iter().filter_map(|action| action.took).map(|took| took.as_secs_f64());
     Ok(Some((found, took.collect())))
 }
 

@@ -3,15 +3,8 @@
 use std::time::Duration;
 
 use mig_types::{AgentMode, CommandStatus};
-use tokio::time::timeout;
 
-use crate::stage::{PATIENCE, Stage, by_name, endless_file};
-
-/// The exit code of an agent that ends by itself.
-async fn ended(stage: &mut Stage) -> Option<i32> {
-    let mut agent = stage.agent.take().unwrap();
-    timeout(PATIENCE, agent.wait()).await.expect("the agent ends").unwrap().code()
-}
+use crate::stage::{Stage, by_name, endless_file};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_check_in_answers_everything_that_waits_and_ends() {
@@ -19,7 +12,7 @@ async fn a_check_in_answers_everything_that_waits_and_ends() {
     stage.start();
     let agent = stage.heartbeat().await;
     assert_eq!(agent.mode, AgentMode::Checkin);
-    assert_eq!(ended(&mut stage).await, Some(0), "nothing waited");
+    assert_eq!(stage.ended().await, Some(0), "nothing waited");
 
     let tree = stage.path("conf");
     let mut sent = Vec::new();
@@ -38,7 +31,7 @@ async fn a_check_in_answers_everything_that_waits_and_ends() {
     }
     answered.sort_unstable();
     assert_eq!(answered, sent);
-    assert_eq!(ended(&mut stage).await, Some(0));
+    assert_eq!(stage.ended().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,7 +40,7 @@ async fn a_check_in_waits_for_the_operation_it_runs() {
         Stage::set("checkin = on\ncheckinwait = \"100ms\"\nmoduletimeout = \"3s\"\n").await;
     stage.start();
     stage.heartbeat().await;
-    assert_eq!(ended(&mut stage).await, Some(0));
+    assert_eq!(stage.ended().await, Some(0));
     let path = stage.path("endless");
     endless_file(&path);
     let command = stage.command(stage.action(vec![crate::stage::by_hash(&path)]));
@@ -58,7 +51,7 @@ async fn a_check_in_waits_for_the_operation_it_runs() {
     assert_eq!(answer.id, command.id);
     // Silence was long enough all the time.
     assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", answer.results);
-    assert_eq!(ended(&mut stage).await, Some(0));
+    assert_eq!(stage.ended().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,6 +61,6 @@ async fn a_check_in_without_a_relay_gives_up_and_says_so() {
     face.shut().await;
     stage.start();
     let begun = std::time::Instant::now();
-    assert_eq!(ended(&mut stage).await, Some(1));
+    assert_eq!(stage.ended().await, Some(1));
     assert!(begun.elapsed() >= Duration::from_secs(2));
 }

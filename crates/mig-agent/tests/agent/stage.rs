@@ -169,6 +169,12 @@ impl Stage {
         timeout(PATIENCE, agent.wait()).await.expect("the agent ends").unwrap().code()
     }
 
+    /// The exit code of an agent that ends by itself.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let mut agent = self.agent.take().unwrap();
+        timeout(PATIENCE, agent.wait()).await.expect("the agent ends").unwrap().code()
+    }
+
     /// The next heartbeat; the agent's address is taken from it.
     pub(crate) async fn heartbeat(&mut self) -> Agent {
         let body = next(self.heartbeats.as_mut(), "a heartbeat").await;
