@@ -38,7 +38,7 @@ chaos:
 # The programs as `make test` builds them: what holds without optimisation holds.
 bench:
 	@$(CARGO) build --workspace --bins
-	@$(CARGO) bench --profile dev -p mig-e2e
+	@$(CARGO) bench --profile dev -p mig-e2e --bench latency
 
 # AGENTS=5000, RELAY=rabbitmq|builtin.
 AGENTS ?= 1000

@@ -16,7 +16,8 @@ use pgp::packet::{
 };
 use pgp::ser::Serialize as _;
 use pgp::types::{
-    KeyDetails as _, KeyVersion, PacketHeaderVersion, Password, SignedUser, SigningKey, Tag,
+    KeyDetails as _, KeyVersion, PacketHeaderVersion, Password, PlainSecretParams, PublicParams,
+    SecretParams, SignedUser, SigningKey, Tag,
 };
 use rand::rngs::OsRng;
 
@@ -241,6 +242,25 @@ fn generate(kind: &KeyType, user_id: &str, now: Timestamp) -> Result<SecretKey, 
     SecretKey::new(key)
 }
 
+/// Draws key material until an RSA key has its primes in the order the format
+/// asks for, the smaller first: the library draws them in any order, and
+/// `GnuPG` makes a wrong signature now and then with such a key.
+fn draw(kind: &KeyType) -> Result<(PublicParams, SecretParams), pgp::errors::Error> {
+    loop {
+        let (public, secret) = kind.generate(OsRng)?;
+        let in_order = match &secret {
+            SecretParams::Plain(PlainSecretParams::RSA(key)) => {
+                let (_, p, q, _) = key.to_bytes();
+                (p.len(), p) < (q.len(), q)
+            }
+            _ => true,
+        };
+        if in_order {
+            return Ok((public, secret));
+        }
+    }
+}
+
 /// Built by hand because the library's builder dates self-signatures by the
 /// system clock.
 fn build(
@@ -248,7 +268,7 @@ fn build(
     user_id: &str,
     created: pgp::types::Timestamp,
 ) -> Result<SignedSecretKey, pgp::errors::Error> {
-    let (public, secret) = kind.generate(OsRng)?;
+    let (public, secret) = draw(kind)?;
     let inner = PubKeyInner::new(KeyVersion::V4, kind.to_alg(), created, None, public)?;
     let public = PublicKey::from_inner(inner)?;
     let key = SecretKeyPacket::new(public.clone(), secret)?;

@@ -307,3 +307,22 @@ fn gnupg_accepts_our_keys_and_signatures() {
         assert_eq!(gpg.check(key.fingerprint(), &theirs).unwrap().fingerprint, *key.fingerprint());
     }
 }
+
+/// With the primes of an RSA key in the wrong order, GnuPG makes one wrong
+/// signature in sixty or so.
+#[test]
+fn gnupg_signs_well_with_rsa_keys_of_ours() {
+    let Some(gpg) = Gpg::new() else { return };
+    let made = Timestamp::parse("2026-05-01T00:00:00Z").unwrap();
+    for name in ["one", "two", "three", "four"] {
+        let id = format!("{name} <{name}@example.net>");
+        let key = SecretKey::generate_rsa2048(&id, made).unwrap();
+        gpg.run(NOW, &["--import"], key.to_armored().unwrap().as_bytes());
+        for second in 0..100 {
+            let time = format!("20260601T00{:02}{:02}", second / 60, second % 60);
+            let theirs = gpg.sign(&time, key.fingerprint(), &[]);
+            let signer = gpg.check(key.fingerprint(), &theirs).unwrap();
+            assert_eq!(signer.fingerprint, *key.fingerprint());
+        }
+    }
+}

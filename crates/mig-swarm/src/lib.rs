@@ -11,7 +11,7 @@ mod floor;
 mod plan;
 mod seed;
 
-pub use ask::{Question, ask};
+pub use ask::{AskError, Asked, Question, ask};
 pub use audit::{Audit, audit};
 pub use book::{Book, Tally};
 pub use fate::{Behaviour, Share};
