@@ -32,7 +32,7 @@ attack:
 
 # The storm at its full size; `make test` runs a small one.
 chaos:
-	@MIG_STORM_AGENTS=2000 MIG_STORM_ACTIONS=50 \
+	@MIG_STORM_AGENTS=2000 MIG_STORM_ACTIONS=50 MIG_STORM_CRASHES=1 \
 		$(CARGO) xtask test --suite chaos --suite storm chaos
 
 # The programs as `make test` builds them: what holds without optimisation holds.
