@@ -57,9 +57,11 @@ ctl() {
     fi
 }
 
+# Letters and digits only: nothing a program would take for an option, and
+# nothing an address would have to escape.
 random_password() {
     local characters
-    characters=$(head -c 4096 /dev/urandom | LC_ALL=C tr -dc 'A-Za-z0-9_-')
+    characters=$(head -c 4096 /dev/urandom | LC_ALL=C tr -dc 'A-Za-z0-9')
     printf '%s' "${characters:0:length}"
 }
 

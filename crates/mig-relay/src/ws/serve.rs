@@ -273,6 +273,7 @@ struct Connection {
 enum Order {
     Ack { id: u64, tags: Vec<u64> },
     Requeue { id: u64, tags: Vec<u64> },
+    Cancel,
 }
 
 impl Connection {
@@ -290,7 +291,13 @@ impl Connection {
                 self.order(consumer, id, Order::Requeue { id, tags }).await;
             }
             ToServer::Cancel { consumer } => {
-                self.consumers.remove(&consumer);
+                // What the client asks next must find the messages back in
+                // their queue, in their place.
+                if let Some(orders) = self.consumers.remove(&consumer)
+                    && orders.send(Order::Cancel).await.is_ok()
+                {
+                    orders.closed().await;
+                }
             }
         }
     }
@@ -344,7 +351,7 @@ impl Connection {
                 let (orders, taken) = mpsc::channel(64);
                 self.consumers.insert(id, orders);
                 reply(&self.outbox, id, Ok(())).await;
-                self.tasks.spawn(feed(consumer, id, taken, self.outbox.clone()));
+                self.tasks.spawn(feed(taken, consumer, id, self.outbox.clone()));
             }
             Err(error) => reply(&self.outbox, id, Err(error)).await,
         }
@@ -363,10 +370,13 @@ impl Connection {
 }
 
 /// Sends one consumer's deliveries and follows its orders until cancelled.
+///
+/// The orders come first so that they are dropped last: when they are closed,
+/// the consumer has given its messages back.
 async fn feed(
+    mut orders: mpsc::Receiver<Order>,
     mut consumer: Box<dyn Consumer>,
     id: u64,
-    mut orders: mpsc::Receiver<Order>,
     outbox: mpsc::Sender<WsMessage>,
 ) {
     loop {
@@ -379,7 +389,7 @@ async fn feed(
                     Some(Order::Requeue { id, tags }) => {
                         reply(&outbox, id, consumer.requeue(&tags).await).await;
                     }
-                    None => return,
+                    Some(Order::Cancel) | None => return,
                 }
                 continue;
             }

@@ -81,11 +81,16 @@ pub(crate) async fn messages_wait_for_an_absent_agent(fixture: &Fixture) {
     drop(fixture.agent.consume(source.clone(), 1).await.unwrap());
     publish_numbers(&*fixture.scheduler, &Route::Agent(queueloc), 0..5).await;
     let mut consumer = fixture.agent.consume(source, 1).await.unwrap();
-    for n in 0..5 {
+    let mut all = Vec::new();
+    for _ in 0..5 {
         let one = next(&mut consumer, 1, Duration::ZERO).await;
-        assert_eq!(numbers(&one), [n]);
+        all.extend(numbers(&one));
         consumer.ack(&tags(&one)).await.unwrap();
     }
+    // The broker may still be ending the first reader when the first message
+    // comes: that one then returns to its queue behind the next.
+    all.sort_unstable();
+    assert_eq!(all, [0, 1, 2, 3, 4]);
 }
 
 pub(crate) async fn messages_expire(fixture: &Fixture) {
