@@ -36,6 +36,7 @@ pub(crate) fn exchange_and_key(route: &Route) -> (&'static str, String) {
 }
 
 /// Queue, exchange and binding key of a source.
+#[derive(Clone)]
 pub(crate) struct Binding {
     pub(crate) queue: String,
     pub(crate) exchange: &'static str,

@@ -1,5 +1,6 @@
 //! Reading a queue of a relay elsewhere, across lost connections.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,14 +41,20 @@ pub(crate) trait Feed: Send + 'static {
 /// A reader that attaches again whenever its feed ends.
 pub(crate) struct RemoteConsumer<A: Attach> {
     link: Arc<Link<A::Session>>,
-    attach: A,
+    attach: Arc<A>,
     /// Zero: no bound.
     prefetch: usize,
     feed: Option<A::Feed>,
+    /// Attaching again; kept over cancelled waits, or a caller that waits in
+    /// short turns would never see the end of it.
+    attaching: Option<Attaching<A::Feed>>,
     hands: Hands,
     /// The newest refusal the caller has heard of.
     told: u64,
 }
+
+/// What becomes of attaching, with the newest refusal it told.
+type Attaching<F> = Pin<Box<dyn Future<Output = (u64, Result<F, RelayError>)> + Send>>;
 
 impl<A: Attach> RemoteConsumer<A> {
     /// Attaches for the first time, trying until `deadline`.
@@ -70,29 +77,51 @@ impl<A: Attach> RemoteConsumer<A> {
             pause = (pause * 2).min(RETRY.1);
         };
         let prefetch = usize::from(prefetch);
-        Ok(Self { link, attach, prefetch, feed: Some(feed), hands: Hands::default(), told: 0 })
+        let (feed, attach, hands) = (Some(feed), Arc::new(attach), Hands::default());
+        Ok(Self { link, attach, prefetch, feed, attaching: None, hands, told: 0 })
     }
 
-    /// Attaches again, however long it takes.
-    async fn attach_again(&mut self) -> Result<A::Feed, RelayError> {
-        let mut pause = RETRY.0;
-        loop {
-            let session = self.link.session_whenever(&mut self.told).await?;
-            match self.attach.attach(&session).await {
-                Ok(feed) => return Ok(feed),
-                Err(error) if !is_passing(&error) => return Err(error),
-                Err(error) => {
-                    tracing::debug!(relay = %self.link.endpoint(), %error, "cannot read the queue yet");
-                    sleep(pause).await;
-                }
-            }
-            pause = (pause * 2).min(RETRY.1);
+    /// Attaches again, however long it takes. Cancel-safe.
+    async fn attached(&mut self) -> Result<&mut A::Feed, RelayError> {
+        if self.feed.is_none() {
+            let attaching = self.attaching.get_or_insert_with(|| {
+                let (link, attach) = (Arc::clone(&self.link), Arc::clone(&self.attach));
+                Box::pin(attach_again(link, attach, self.told))
+            });
+            let (told, outcome) = attaching.await;
+            self.attaching = None;
+            self.told = told;
+            self.feed = Some(outcome?);
         }
+        self.feed.as_mut().ok_or_else(|| self.link.absence())
     }
 
     /// Whether waiting longer cannot fill the batch further.
     fn is_full(&self, max: usize) -> bool {
         self.hands.ready() >= max || (self.prefetch > 0 && self.hands.total() >= self.prefetch)
+    }
+}
+
+async fn attach_again<A: Attach>(
+    link: Arc<Link<A::Session>>,
+    attach: Arc<A>,
+    mut told: u64,
+) -> (u64, Result<A::Feed, RelayError>) {
+    let mut pause = RETRY.0;
+    loop {
+        let session = match link.session_whenever(&mut told).await {
+            Ok(session) => session,
+            Err(error) => return (told, Err(error)),
+        };
+        match attach.attach(&session).await {
+            Err(error) if is_passing(&error) => {
+                tracing::debug!(relay = %link.endpoint(), %error, "cannot read the queue yet");
+                drop(session);
+                sleep(pause).await;
+            }
+            outcome => return (told, outcome),
+        }
+        pause = (pause * 2).min(RETRY.1);
     }
 }
 
@@ -111,12 +140,9 @@ impl<A: Attach> Consumer for RemoteConsumer<A> {
         let max = max.max(1);
         let mut until = None;
         loop {
-            let Some(feed) = self.feed.as_mut() else {
-                // Put aside in one step: a cancelled attach leaves nothing.
-                self.feed = Some(self.attach_again().await?);
-                continue;
-            };
-            let next = if self.hands.ready() == 0 {
+            let ready = self.hands.ready();
+            let feed = self.attached().await?;
+            let next = if ready == 0 {
                 feed.next().await
             } else {
                 let until = *until.get_or_insert_with(|| Instant::now() + linger);

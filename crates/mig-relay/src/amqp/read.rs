@@ -8,9 +8,11 @@ use futures_util::StreamExt as _;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::FieldTable;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use super::bounded;
 use super::session::{Session, declare_exchanges, declare_queue, short};
+use super::{ANSWER_TIMEOUT, bounded};
 use crate::hands::Settled;
 use crate::names::{self, Binding, unavailable};
 use crate::remote::{Attach, Feed};
@@ -18,11 +20,20 @@ use crate::{Delivery, RelayError, Source};
 
 pub(super) struct AmqpAttach {
     endpoint: String,
+    asked: Asked,
+}
+
+/// What is read, and how.
+#[derive(Clone)]
+struct Asked {
     binding: Binding,
     /// The reader owns the exchanges too: it is a scheduler.
     central: bool,
     prefetch: u16,
 }
+
+/// A consumer and the channel it reads over.
+type Reading = (Channel, lapin::Consumer);
 
 impl AmqpAttach {
     pub(super) fn new(
@@ -32,10 +43,36 @@ impl AmqpAttach {
     ) -> Result<Self, RelayError> {
         let binding = names::binding(source, &endpoint)?;
         let central = matches!(source, Source::Results | Source::Heartbeats);
-        Ok(Self { endpoint, binding, central, prefetch })
+        Ok(Self { endpoint, asked: Asked { binding, central, prefetch } })
     }
 
-    async fn read(&self, session: &Session) -> Result<(Channel, lapin::Consumer), lapin::Error> {
+    /// Opens a channel and reads the queue over it.
+    ///
+    /// In a task of its own: a reader that the broker was asked for and that
+    /// nobody waits for any more would stay, and keep its share of the messages
+    /// from the next one.
+    async fn read(&self, session: &Arc<Session>) -> Result<Reading, lapin::Error> {
+        let (told, reading) = oneshot::channel();
+        let (asked, session) = (self.asked.clone(), Arc::clone(session));
+        tokio::spawn(async move {
+            let outcome = tokio::select! {
+                outcome = asked.read(&session) => outcome,
+                _ = session.over() => return,
+            };
+            if let Err(Ok((channel, consumer))) = told.send(outcome) {
+                let closing = channel.close(200, "OK".into());
+                if !matches!(timeout(ANSWER_TIMEOUT, closing).await, Ok(Ok(()))) {
+                    session.end("a reader could not be ended");
+                }
+                drop(consumer);
+            }
+        });
+        reading.await.unwrap_or_else(|_| Err(std::io::Error::other("the session is over").into()))
+    }
+}
+
+impl Asked {
+    async fn read(&self, session: &Session) -> Result<Reading, lapin::Error> {
         let channel = session.open_channel().await?;
         // For this channel's readers, not for all of the connection.
         channel.basic_qos(self.prefetch, BasicQosOptions { global: false }).await?;

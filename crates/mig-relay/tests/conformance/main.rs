@@ -45,6 +45,7 @@ macro_rules! each_promise {
             what_a_reader_leaves_unacknowledged_comes_back_marked,
             requeued_deliveries_come_back_marked,
             messages_wait_for_an_absent_agent,
+            an_attempt_given_up_leaves_no_reader,
             messages_expire,
             the_prefetch_bounds_what_is_in_hand,
             a_batch_lingers_to_fill_but_not_longer,

@@ -93,6 +93,28 @@ pub(crate) async fn messages_wait_for_an_absent_agent(fixture: &Fixture) {
     assert_eq!(all, [0, 1, 2, 3, 4]);
 }
 
+pub(crate) async fn an_attempt_given_up_leaves_no_reader(fixture: &Fixture) {
+    let queueloc = unique_queueloc();
+    let source = Source::Agent(queueloc.clone());
+    drop(fixture.agent.consume(source.clone(), 1).await.unwrap());
+    // Given up at every moment of the handshake with the relay.
+    for tenths in 0..60 {
+        let patience = Duration::from_micros(100 * tenths);
+        let attempt = fixture.agent.consume(source.clone(), 5);
+        drop(tokio::time::timeout(patience, attempt).await);
+    }
+    let mut consumer = fixture.agent.consume(source, 5).await.unwrap();
+    publish_numbers(&*fixture.scheduler, &Route::Agent(queueloc), 0..50).await;
+    let mut all = Vec::new();
+    while all.len() < 50 {
+        let some = next(&mut consumer, 5, Duration::ZERO).await;
+        all.extend(numbers(&some));
+        consumer.ack(&tags(&some)).await.unwrap();
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..50).collect::<Vec<_>>());
+}
+
 pub(crate) async fn messages_expire(fixture: &Fixture) {
     let (lasting, passing) = (unique_queueloc(), unique_queueloc());
     for queueloc in [&lasting, &passing] {
