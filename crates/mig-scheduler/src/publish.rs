@@ -129,7 +129,7 @@ async fn mark(scheduler: &Scheduler, ids: Vec<CommandId>) -> Result<(), Schedule
         return Ok(());
     }
     let ids: Vec<CommandId> = unmarked.iter().map(|(id, _)| *id).collect();
-    scheduler.store().mark_published(&ids, now).await.map_err(|source| {
+    scheduler.store().mark_published(&ids).await.map_err(|source| {
         scheduler.unmarked.put(unmarked);
         SchedulerError::Store { doing: "record published commands", source }
     })

@@ -182,6 +182,13 @@ impl ActionStore for SqlStore {
                 .push(" join agents g on g.id = r.agent where true ")
                 .push("on conflict (actionid, agentid) where queueloc is not null do nothing");
             tx.execute(sql).await.map_err(|error| error.about("a command id"))?;
+            let sql = tx
+                .sql("insert into mig_outbox (commandid, until) select c.id, a.expireafter ")
+                .push("from commands c join actions a on a.id = c.actionid where a.id = ")
+                .int(action.as_i64())
+                .push(" and c.id")
+                .among(commands.iter().map(|new| new.id.as_i64()));
+            tx.execute(sql).await?;
         }
         let sql = tx
             .sql("update actions set status = 'inflight', owner = null, lease_until = null, ")

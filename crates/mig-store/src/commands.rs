@@ -1,6 +1,6 @@
 //! Commands at rest.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,47 +30,30 @@ impl CommandStore for SqlStore {
         limit: u32,
         now: Timestamp,
     ) -> Result<Vec<Unpublished>> {
-        let mut tx = self.db.begin().await?;
-        let sql = tx
-            .sql("with picked as materialized (select c.id from commands c join actions a ")
-            .push("on a.id = c.actionid where c.status = 'sent' and c.published_at is null ")
-            .push("and c.queueloc is not null and (c.publish_lease is null or c.publish_lease <= ")
-            .time(now)
-            // After the end nobody may run it; expiry will account for it.
-            .push(") and a.expireafter > ")
-            .time(now)
-            .push(" order by c.id limit ")
-            .int(i64::from(limit))
-            .locked_of("c")
-            .push(") update commands set publish_owner = ")
-            .text(&owner.0)
-            .push(", publish_lease = ")
-            .time(now + lease)
-            .push(" from picked where commands.id = picked.id ")
-            .push("returning cast(commands.id as bigint) as id");
-        let rows = tx.fetch(sql).await?;
-        tx.commit().await?;
-        if rows.is_empty() {
-            return Ok(Vec::new());
+        loop {
+            let ids = self.claim(owner, now + lease, limit, now).await?;
+            if ids.is_empty() {
+                return Ok(Vec::new());
+            }
+            let sql = self.db.sql(SELECT_COMMANDS).push(" where c.status = 'sent' and c.id");
+            let sql = sql.among(ids.iter().copied()).push(" order by c.id");
+            let commands = self.read_commands(sql).await?;
+            if commands.len() < ids.len() {
+                // Published by somebody who died before saying so, and answered.
+                let open: HashSet<i64> = commands.iter().map(|one| one.id.as_i64()).collect();
+                self.leave_outbox(ids.into_iter().filter(|id| !open.contains(id))).await?;
+            }
+            if !commands.is_empty() {
+                return Ok(commands.into_iter().filter_map(unpublished).collect());
+            }
         }
-        let ids = rows.iter().map(|row| row.int("id")).collect::<Result<Vec<_>>>()?;
-        let sql = self.db.sql(SELECT_COMMANDS).push(" where c.id").among(ids);
-        let commands = self.read_commands(sql.push(" order by c.id")).await?;
-        Ok(commands.into_iter().filter_map(unpublished).collect())
     }
 
-    async fn mark_published(&self, ids: &[CommandId], now: Timestamp) -> Result<()> {
+    async fn mark_published(&self, ids: &[CommandId]) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }
-        let mut tx = self.db.begin().await?;
-        let sql = tx
-            .sql("update commands set publish_owner = null, publish_lease = null, published_at = ")
-            .time(now)
-            .push(" where published_at is null and id")
-            .among(ids.iter().map(|id| id.as_i64()));
-        tx.execute(sql).await?;
-        tx.commit().await
+        self.leave_outbox(ids.iter().map(|id| id.as_i64())).await
     }
 
     async fn finish_commands(
@@ -84,8 +67,8 @@ impl CommandStore for SqlStore {
         let mut tx = self.db.begin().await?;
         let ids: Vec<_> = results.iter().map(|result| result.id.as_i64()).collect();
         let found = tx.sql("select actionid from commands where id").among(ids.iter().copied());
-        lock_actions(&mut tx, found, now).await?;
-        let mut stored = stored_commands(&mut tx, ids).await?;
+        let actions = lock_actions(&mut tx, found, now).await?;
+        let mut stored = stored_commands(&mut tx, &actions, ids).await?;
 
         let mut writes = Writes::default();
         let mut outcomes = Vec::with_capacity(results.len());
@@ -136,6 +119,8 @@ impl CommandStore for SqlStore {
         for id in expired.keys() {
             tx.tell(StoreEvent::Progress(*id));
         }
+        let sql = tx.sql("delete from mig_outbox where until < ").time(now - grace);
+        tx.execute(sql).await?;
         tx.commit().await?;
         Ok(expired.into_iter().collect())
     }
@@ -196,6 +181,45 @@ impl CommandStore for SqlStore {
     }
 }
 
+impl SqlStore {
+    /// The ids of commands that wait for the relay, ours until `lease`.
+    async fn claim(
+        &self,
+        owner: &Owner,
+        lease: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<i64>> {
+        let mut tx = self.db.begin().await?;
+        let sql = tx
+            // After the end nobody may run it; expiry will account for it.
+            .sql("with picked as materialized (select o.commandid from mig_outbox o ")
+            .push("where o.until > ")
+            .time(now)
+            .push(" and (o.lease is null or o.lease <= ")
+            .time(now)
+            .push(") order by o.commandid limit ")
+            .int(i64::from(limit))
+            .locked_of("o")
+            .push(") update mig_outbox set owner = ")
+            .text(&owner.0)
+            .push(", lease = ")
+            .time(lease)
+            .push(" from picked where mig_outbox.commandid = picked.commandid ")
+            .push("returning mig_outbox.commandid as id");
+        let rows = tx.fetch(sql).await?;
+        tx.commit().await?;
+        rows.iter().map(|row| row.int("id")).collect()
+    }
+
+    async fn leave_outbox(&self, ids: impl Iterator<Item = i64>) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        let sql = tx.sql("delete from mig_outbox where commandid").among(ids);
+        tx.execute(sql).await?;
+        tx.commit().await
+    }
+}
+
 /// Touches the actions that `ids` selects and holds their rows until the end
 /// of the transaction, in the order of their ids: whoever changes commands of
 /// an action queues up here, so finish sequences become visible in order and
@@ -223,12 +247,21 @@ struct Stored {
     seq: i64,
 }
 
-async fn stored_commands(tx: &mut Tx, ids: Vec<i64>) -> Result<HashMap<CommandId, Stored>> {
+async fn stored_commands(
+    tx: &mut Tx,
+    actions: &[ActionId],
+    ids: Vec<i64>,
+) -> Result<HashMap<CommandId, Stored>> {
     let sql = tx
-        .sql("select cast(c.id as bigint) as id, cast(c.actionid as bigint) as actionid, ")
-        .push("c.status, coalesce(c.queueloc, g.queueloc) as queueloc, cast(coalesce((")
-        .push("select max(f.finish_seq) from commands f where f.actionid = c.actionid), 0) ")
-        .push("as bigint) as seq from commands c join agents g on g.id = c.agentid where c.id")
+        // The last sequence is looked up once for each action.
+        .sql("with last as materialized (select a.id, cast(coalesce((select max(f.finish_seq) ")
+        .push("from commands f where f.actionid = a.id), 0) as bigint) as seq from actions a ")
+        .push("where a.id")
+        .among(actions.iter().map(|id| id.as_i64()))
+        .push(") select cast(c.id as bigint) as id, cast(c.actionid as bigint) as actionid, ")
+        .push("c.status, coalesce(c.queueloc, g.queueloc) as queueloc, last.seq as seq ")
+        .push("from commands c join last on last.id = c.actionid ")
+        .push("join agents g on g.id = c.agentid where c.id")
         .among(ids);
     let mut stored = HashMap::new();
     for row in tx.fetch(sql).await? {

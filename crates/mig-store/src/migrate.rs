@@ -28,6 +28,7 @@ const POSTGRES: &[Migration] = &[
     migration!("postgres", "0005_pages"),
     migration!("postgres", "0006_heartbeats"),
     migration!("postgres", "0007_room"),
+    migration!("postgres", "0008_outbox"),
 ];
 
 const SQLITE: &[Migration] = &[
@@ -35,6 +36,7 @@ const SQLITE: &[Migration] = &[
     migration!("sqlite", "0002_delivery"),
     migration!("sqlite", "0003_duplicates"),
     migration!("sqlite", "0004_pages"),
+    migration!("sqlite", "0005_outbox"),
 ];
 
 const SCHEMA_TABLE: &str = "create table if not exists mig_schema \

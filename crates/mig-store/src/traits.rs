@@ -97,7 +97,7 @@ pub trait CommandStore: Send + Sync {
     ) -> Result<Vec<Unpublished>>;
 
     /// Records that the relay holds the commands.
-    async fn mark_published(&self, ids: &[CommandId], now: Timestamp) -> Result<()>;
+    async fn mark_published(&self, ids: &[CommandId]) -> Result<()>;
 
     /// Records a batch of results in one transaction; one outcome each, in
     /// their order. A final status is never overwritten, except that a late

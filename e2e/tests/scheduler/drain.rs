@@ -32,8 +32,8 @@ const IN_FLIGHT: &str = "
     select n, 'sim' || n, 'linux.sim' || n, 'daemon', '1', n, now(), now(), now(), 'online',
         '{}', '{}' from generate_series(1, 600) n;
     insert into commands (id, actionid, agentid, status, results, starttime, finishtime,
-        queueloc, published_at)
-    select n, 1, n, 'sent', '[]', now(), now(), 'linux.sim' || n, now()
+        queueloc)
+    select n, 1, n, 'sent', '[]', now(), now(), 'linux.sim' || n
     from generate_series(1, 600) n;";
 
 /// What an agent answers, with members and spaces that only an echo keeps.

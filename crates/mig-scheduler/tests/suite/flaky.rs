@@ -128,9 +128,9 @@ impl CommandStore for FlakyStore {
         self.inner.claim_unpublished(owner, lease, limit, now).await
     }
 
-    async fn mark_published(&self, ids: &[CommandId], now: Timestamp) -> Result<()> {
+    async fn mark_published(&self, ids: &[CommandId]) -> Result<()> {
         self.gate()?;
-        self.inner.mark_published(ids, now).await
+        self.inner.mark_published(ids).await
     }
 
     async fn finish_commands(

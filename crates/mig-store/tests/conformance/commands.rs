@@ -61,11 +61,11 @@ async fn a_claim_is_a_lease_until_the_relay_holds_the_command(platform: &Platfor
     };
     assert_eq!(claim(at(11)).await, commands);
     assert!(claim(at(12)).await.is_empty());
-    platform.store.mark_published(&commands[..1], at(13)).await.unwrap();
+    platform.store.mark_published(&commands[..1]).await.unwrap();
     assert_eq!(claim(at(72)).await, commands[1..]);
-    platform.store.mark_published(&commands, at(73)).await.unwrap();
+    platform.store.mark_published(&commands).await.unwrap();
     assert!(claim(at(500)).await.is_empty());
-    platform.store.mark_published(&[], at(73)).await.unwrap();
+    platform.store.mark_published(&[]).await.unwrap();
 }
 
 async fn no_two_schedulers_publish_the_same_command_at_once(platform: &Platform) {
