@@ -106,6 +106,8 @@ struct Figures {
     agents: usize,
     walls: Vec<Duration>,
     floors: Vec<Duration>,
+    /// The broker's CPU for one run of the bare loop.
+    floor_broker: Duration,
     cpu: Cpu,
     memory: u64,
     audit: Audit,
@@ -147,14 +149,14 @@ async fn measure(kind: Kind, agents: usize) -> anyhow::Result<Figures> {
     };
     let memory = platform.processes(program).map(|process| resident(process.pid())).sum();
     let audit = audit(&swarm.api, swarm.fleet.plan(), swarm.fleet.book(), &ids).await?;
-    let floors = match kind {
+    let (floors, floor_broker) = match kind {
         Kind::RabbitMq => floors(&mut platform, &swarm, first.0).await?,
-        Kind::BuiltIn => Vec::new(),
+        Kind::BuiltIn => (Vec::new(), Duration::ZERO),
     };
     let tally = swarm.fleet.book().tally();
     ensure!(tally.refused + tally.unreadable == 0, "agents refused commands: {tally:?}");
     swarm.fleet.stop().await;
-    Ok(Figures { kind, agents, walls, floors, cpu, memory, audit })
+    Ok(Figures { kind, agents, walls, floors, floor_broker, cpu, memory, audit })
 }
 
 async fn one_action(swarm: &Swarm) -> anyhow::Result<(ActionId, Duration)> {
@@ -176,7 +178,7 @@ async fn floors(
     platform: &mut TestPlatform,
     swarm: &Swarm,
     action: ActionId,
-) -> anyhow::Result<Vec<Duration>> {
+) -> anyhow::Result<(Vec<Duration>, Duration)> {
     let body = body(swarm, action).await?;
     platform.stop_server("mig-scheduler")?;
     let Backends::Servers(servers) = &platform.backends else { bail!("no broker") };
@@ -188,15 +190,19 @@ async fn floors(
     };
     let relay = mig_relay::connect(&swarm::relay(&access)?).await?;
     let mut floors = Vec::new();
+    let broker = || rabbitmq.pid().map(cpu_time).unwrap_or_default();
+    let mut before = broker();
     for round in 0..=ROUNDS {
         let floor = floor(relay.as_ref(), &swarm.fleet, &body, LIMIT).await?;
         eprintln!("fanout: floor {:.2} s", floor.took.as_secs_f64());
-        if round > 0 {
+        if round == 0 {
+            before = broker();
+        } else {
             floors.push(floor.took);
         }
     }
     relay.close().await;
-    Ok(floors)
+    Ok((floors, broker().saturating_sub(before) / u32::try_from(ROUNDS)?))
 }
 
 /// A command of the action as it went to its agent.
@@ -228,6 +234,12 @@ impl Figures {
             ORIGINAL_WALL * scale
         );
         println!("swarm: CPU for each action: {}", self.cpu);
+        if !self.floor_broker.is_zero() {
+            println!(
+                "swarm: the broker's CPU in the bare loop: {:.2} s",
+                self.floor_broker.as_secs_f64()
+            );
+        }
         println!("swarm: resident at the end: {} MiB", self.memory >> 20);
         let mut goals = vec![(
             format!("no result lost, doubled or changed, of {commands}"),

@@ -1,5 +1,6 @@
 //! What event workers hear.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,23 +29,43 @@ const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Publishes events, trying a few times while the relay is away. They are a
 /// courtesy: what still fails is dropped with a warning.
+///
+/// One event of each kind goes first. When nobody listens to it, which is most
+/// deployments, the others of its kind would come back as well, each with its
+/// whole body: they are not sent.
 pub(crate) async fn publish(scheduler: &Scheduler, events: Vec<(&'static str, Bytes)>) {
-    let mut messages: Vec<Message> = events
-        .into_iter()
-        .map(|(key, body)| Message { route: Route::Event(key.to_owned()), body, ttl: TTL })
-        .collect();
+    let mut first: Vec<Message> = Vec::new();
+    let mut rest: BTreeMap<&'static str, Vec<Message>> = BTreeMap::new();
+    for (key, body) in events {
+        let message = Message { route: Route::Event(key.to_owned()), body, ttl: TTL };
+        match rest.get_mut(key) {
+            Some(others) => others.push(message),
+            None => {
+                rest.insert(key, Vec::new());
+                first.push(message);
+            }
+        }
+    }
+    let unheard = deliver(scheduler, first).await;
+    rest.retain(|key, _| !unheard.iter().any(|route| *route == Route::Event((*key).to_owned())));
+    deliver(scheduler, rest.into_values().flatten().collect()).await;
+}
+
+/// Publishes messages; the routes of those that nobody listens to.
+async fn deliver(scheduler: &Scheduler, mut messages: Vec<Message>) -> Vec<Route> {
+    let mut unheard = Vec::new();
     let mut backoff = Backoff::new(MAX_WAIT);
     for attempt in 1..=TRIES {
         if messages.is_empty() {
-            return;
+            break;
         }
         let outcomes = scheduler.relay().publish(messages.clone()).await;
         let mut again = Vec::new();
         let mut reason = None;
         for (message, outcome) in messages.into_iter().zip(outcomes) {
             match outcome {
-                // Nobody listens: that is most deployments.
-                Ok(()) | Err(RelayError::Unroutable { .. }) => {}
+                Ok(()) => {}
+                Err(RelayError::Unroutable { .. }) => unheard.push(message.route),
                 Err(error) => {
                     again.push(message);
                     reason.get_or_insert(error);
@@ -52,13 +73,14 @@ pub(crate) async fn publish(scheduler: &Scheduler, events: Vec<(&'static str, By
             }
         }
         messages = again;
-        let Some(error) = reason else { return };
+        let Some(error) = reason else { break };
         if attempt == TRIES {
             tracing::warn!("{} events dropped: {}", messages.len(), Chain(&error));
-            return;
+            break;
         }
         sleep(backoff.wait()).await;
     }
+    unheard
 }
 
 /// Publishes that this scheduler lives; a failure shows that the relay does not.

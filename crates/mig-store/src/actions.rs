@@ -183,11 +183,14 @@ impl ActionStore for SqlStore {
                 .push("on conflict (actionid, agentid) where queueloc is not null do nothing");
             tx.execute(sql).await.map_err(|error| error.about("a command id"))?;
             let sql = tx
-                .sql("insert into mig_outbox (commandid, until) select c.id, a.expireafter ")
-                .push("from commands c join actions a on a.id = c.actionid where a.id = ")
-                .int(action.as_i64())
-                .push(" and c.id")
-                .among(commands.iter().map(|new| new.id.as_i64()));
+                .sql("insert into mig_outbox (commandid, until) select c.id, a.expireafter from ")
+                .rows(
+                    "r",
+                    vec![Column::Int("id", commands.iter().map(|new| new.id.as_i64()).collect())],
+                )
+                .push(" join commands c on c.id = r.id join actions a on a.id = c.actionid ")
+                .push("where a.id = ")
+                .int(action.as_i64());
             tx.execute(sql).await?;
         }
         let sql = tx
