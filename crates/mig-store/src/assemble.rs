@@ -7,7 +7,8 @@ use mig_types::{
     CommandStatus, Counters, Investigator, InvestigatorId, InvestigatorStatus, Permissions,
 };
 
-use crate::db::{Row, Sql};
+use crate::counters::Counted;
+use crate::db::{Column, Row, Sql};
 use crate::model::{InvestigatorRow, StoreError};
 use crate::store::SqlStore;
 
@@ -48,12 +49,16 @@ impl SqlStore {
         }
         let ids: Vec<_> = actions.iter().map(|action| action.id).collect();
         let unknown = self.counted.fill(&mut actions);
-        let counters = self.counters(&unknown).await?;
         let unknown: HashSet<_> = unknown.into_iter().collect();
+        let asked = actions.iter().filter(|action| unknown.contains(&action.id));
+        let mut counters = self.counters(asked).await?;
         let mut investigators = self.signers(&ids).await?;
         for action in &mut actions {
             if unknown.contains(&action.id) {
-                action.counters = counters.get(&action.id).copied().unwrap_or_default();
+                if let Some(counted) = counters.remove(&action.id) {
+                    action.counters = counted.counters;
+                    self.counted.keep(action, counted);
+                }
                 self.counted.learn(action);
             }
             action.investigators = investigators.remove(&action.id).unwrap_or_default();
@@ -101,22 +106,78 @@ impl SqlStore {
         Ok(agents.into_iter().map(|agent| (agent.id, agent)).collect())
     }
 
-    async fn counters(&self, ids: &[ActionId]) -> Result<HashMap<ActionId, Counters>> {
-        if ids.is_empty() {
-            return Ok(HashMap::new());
+    /// Counts the commands of actions: all of them, or only those that
+    /// finished since the last time.
+    async fn counters(
+        &self,
+        actions: impl Iterator<Item = &Action>,
+    ) -> Result<HashMap<ActionId, Counted>> {
+        let mut counted = HashMap::new();
+        let mut whole = Vec::new();
+        for action in actions {
+            match self.counted.counted(action) {
+                Some(known) => drop(counted.insert(action.id, known)),
+                None => whole.push(action.id),
+            }
+        }
+        whole.extend(self.count_news(&mut counted).await?);
+        self.count_all(&whole, &mut counted).await?;
+        Ok(counted)
+    }
+
+    /// Adds what finished since; the actions where that does not add up.
+    async fn count_news(&self, counted: &mut HashMap<ActionId, Counted>) -> Result<Vec<ActionId>> {
+        if counted.is_empty() {
+            return Ok(Vec::new());
         }
         let sql = self
             .db
-            .sql("select cast(actionid as bigint) as actionid, status, count(*) as total ")
+            .sql("select cast(c.actionid as bigint) as actionid, c.status, count(*) as total, ")
+            .push("cast(max(c.finish_seq) as bigint) as seq from ")
+            .rows(
+                "r",
+                vec![
+                    Column::Int("action", counted.keys().map(|id| id.as_i64()).collect()),
+                    Column::Int("seq", counted.values().map(|known| known.seq).collect()),
+                ],
+            )
+            .push(" join commands c on c.actionid = r.action and c.finish_seq > r.seq ")
+            .push("group by c.actionid, c.status");
+        let mut wrong = Vec::new();
+        for row in self.db.fetch(sql).await? {
+            let id = row.id("actionid", ActionId::new)?;
+            let Some(known) = counted.get_mut(&id) else { continue };
+            if known.finish(command_status(&row)?, row.count("total")?, row.int("seq")?).is_none() {
+                wrong.push(id);
+            }
+        }
+        for id in &wrong {
+            counted.remove(id);
+        }
+        Ok(wrong)
+    }
+
+    async fn count_all(
+        &self,
+        ids: &[ActionId],
+        counted: &mut HashMap<ActionId, Counted>,
+    ) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let sql = self
+            .db
+            .sql("select cast(actionid as bigint) as actionid, status, count(*) as total, ")
+            .push("cast(coalesce(max(finish_seq), 0) as bigint) as seq ")
             .push("from commands where actionid")
             .among(ids.iter().map(|id| id.as_i64()))
             .push(" group by actionid, status");
-        let mut counters: HashMap<ActionId, Counters> = HashMap::new();
         for row in self.db.fetch(sql).await? {
-            let entry = counters.entry(row.id("actionid", ActionId::new)?).or_default();
-            entry.add(command_status(&row)?, row.count("total")?);
+            let entry =
+                counted.entry(row.id("actionid", ActionId::new)?).or_insert_with(Counted::now);
+            entry.add(command_status(&row)?, row.count("total")?, row.int("seq")?);
         }
-        Ok(counters)
+        Ok(())
     }
 
     async fn signers(&self, ids: &[ActionId]) -> Result<HashMap<ActionId, Vec<Investigator>>> {
