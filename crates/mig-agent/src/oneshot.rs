@@ -8,7 +8,7 @@ use mig_types::{Action, wire};
 
 use crate::agent::{module_names, own_program};
 use crate::config::AgentConfig;
-use crate::execute::Executor;
+use crate::execute::{Cages, Executor};
 use crate::report::Ending;
 
 /// Largest action file.
@@ -34,6 +34,8 @@ pub(crate) async fn run(config: &AgentConfig, file: &Path, print: bool) -> anyho
         budgets: config.budgets,
         privacy: config.extraprivacymode,
         modules: module_names().into_iter().collect(),
+        // An agent of the same run directory may be at work.
+        cages: Cages::default(),
     };
     let registry = mig_modules::registry();
     let mut results = Vec::new();

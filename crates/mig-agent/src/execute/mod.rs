@@ -11,14 +11,21 @@ use mig_types::{Action, Operation};
 use crate::config::Budgets;
 use crate::report::{Ending, Limit};
 
+mod cage;
+#[cfg(target_os = "linux")]
+mod cgroup;
 pub mod child;
+#[cfg(target_os = "linux")]
+mod family;
 mod process;
+
+pub use cage::Cages;
 
 /// Results of one command together, however many operations it has.
 const COMMAND_OUTPUT: usize = 64 << 20;
 
 /// Runs operations within budgets.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Executor {
     /// The agent's own executable.
     pub program: PathBuf,
@@ -27,6 +34,8 @@ pub struct Executor {
     pub privacy: bool,
     /// Names of the modules this build has.
     pub modules: BTreeSet<String>,
+    /// Where runs are kept apart.
+    pub cages: Cages,
 }
 
 impl Executor {
@@ -63,6 +72,10 @@ impl Executor {
         if output == 0 {
             return Ending::Killed(Limit::Output(COMMAND_OUTPUT));
         }
+        let cage = match self.cages.cage(&self.budgets) {
+            Ok(cage) => cage,
+            Err(error) => return Ending::Broken(format!("cannot confine module: {error}")),
+        };
         let orders = child::Orders {
             parent: std::process::id(),
             memory_bytes: self.budgets.memory_bytes,
@@ -71,6 +84,7 @@ impl Executor {
             compressed: operation.is_compressed,
             privacy: self.privacy,
             sandbox: self.budgets.sandbox,
+            cgroup: cage.entrance().map(PathBuf::from),
         };
         let job = process::Job {
             program: &self.program,
@@ -81,8 +95,8 @@ impl Executor {
             },
             input: mig_module::process::parameters_message(&operation.parameters),
             time,
-            memory_bytes: self.budgets.memory_bytes,
             output_bytes: output,
+            cage,
         };
         process::run(job).await
     }

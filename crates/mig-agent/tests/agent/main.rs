@@ -5,3 +5,5 @@ mod commands;
 mod endurance;
 #[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod troubles;
