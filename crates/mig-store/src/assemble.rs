@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use mig_types::{
     Action, ActionId, ActionStatus, Agent, AgentId, AgentMode, AgentStatus, Command, CommandId,
-    CommandStatus, Counters, Investigator, InvestigatorId, InvestigatorStatus, Permissions,
+    CommandStatus, Investigator, InvestigatorId, InvestigatorStatus, Permissions,
 };
 
 use crate::counters::Counted;
