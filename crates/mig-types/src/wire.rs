@@ -59,7 +59,8 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, WireError> {
 /// [`to_vec`] as text.
 pub fn to_string<T: Serialize + ?Sized>(value: &T) -> Result<String, WireError> {
     // serde_json writes UTF-8 and the escaping adds ASCII.
-    Ok(String::from_utf8_lossy(&to_vec(value)?).into_owned())
+    let text = String::from_utf8(to_vec(value)?);
+    Ok(text.unwrap_or_else(|odd| String::from_utf8_lossy(odd.as_bytes()).into_owned()))
 }
 
 /// Escapes what Go escapes and serde does not. Only string contents can hold
@@ -71,19 +72,34 @@ fn escape_html(json: Vec<u8>) -> Vec<u8> {
     }
     let mut out = Vec::with_capacity(json.len() + 64);
     let mut rest = json.as_slice();
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        match (byte, tail) {
-            (b'<', _) => out.extend_from_slice(b"\\u003c"),
-            (b'>', _) => out.extend_from_slice(b"\\u003e"),
-            (b'&', _) => out.extend_from_slice(b"\\u0026"),
-            (0xe2, [0x80, last @ (0xa8 | 0xa9), after @ ..]) => {
-                out.extend_from_slice(if *last == 0xa8 { b"\\u2028" } else { b"\\u2029" });
-                rest = after;
+    while let Some(at) = rest.iter().position(special) {
+        let (plain, from) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        rest = match from {
+            [b'<', after @ ..] => {
+                out.extend_from_slice(b"\\u003c");
+                after
             }
-            _ => out.push(byte),
-        }
+            [b'>', after @ ..] => {
+                out.extend_from_slice(b"\\u003e");
+                after
+            }
+            [b'&', after @ ..] => {
+                out.extend_from_slice(b"\\u0026");
+                after
+            }
+            [0xe2, 0x80, last @ (0xa8 | 0xa9), after @ ..] => {
+                out.extend_from_slice(if *last == 0xa8 { b"\\u2028" } else { b"\\u2029" });
+                after
+            }
+            [other, after @ ..] => {
+                out.push(*other);
+                after
+            }
+            [] => from,
+        };
     }
+    out.extend_from_slice(rest);
     out
 }
 

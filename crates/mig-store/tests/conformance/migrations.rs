@@ -1,14 +1,19 @@
 //! From empty, from earlier versions, and from databases of the original.
 
 use mig_store::{Search, StoreError};
-use mig_types::{ActionId, AgentStatus, CommandId, CommandStatus};
+use mig_types::{ActionId, AgentStatus, CommandId, CommandStatus, Timestamp};
 use sqlx::AssertSqlSafe;
 
-use crate::support::{ALL, Database, at, beat, result};
+use crate::support::{ALL, Database, LEASE, at, beat, owner, result};
 
 const SCHEMA_2016: &str = include_str!("../fixtures/schema-2016.sql");
 const ROWS_2016: &str = include_str!("../fixtures/rows-2016.sql");
 const SQLITE_1: &str = include_str!("../../migrations/sqlite/0001_original.sql");
+const SQLITE_2_TO_4: [&str; 3] = [
+    include_str!("../../migrations/sqlite/0002_delivery.sql"),
+    include_str!("../../migrations/sqlite/0003_duplicates.sql"),
+    include_str!("../../migrations/sqlite/0004_pages.sql"),
+];
 
 #[tokio::test]
 async fn a_database_without_schema_is_refused_until_migrated() {
@@ -81,6 +86,32 @@ async fn a_sqlite_file_of_the_previous_version_is_taken_over() {
     pool.close().await;
     let Err(error) = mig_store::open_sqlite(&path).await else { panic!("opened") };
     assert!(matches!(error, StoreError::Schema { found: 999, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_waited_for_the_relay_before_the_outbox_still_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("4.sqlite");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let steps = "create table mig_schema (version bigint not null primary key, name text not null);
+        insert into mig_schema values (1, ''), (2, ''), (3, ''), (4, '');";
+    // The third waits, the fourth is with the relay.
+    let commands = "update commands set queueloc = 'linux.old' where id = 3;
+        insert into commands (id, actionid, agentid, status, results, starttime, finishtime,
+            queueloc, published_at)
+        select 4, actionid, 11, status, results, starttime, finishtime, queueloc, starttime
+            from commands where id = 3;";
+    let [two, three, four] = SQLITE_2_TO_4;
+    for script in [SQLITE_1, ROWS_2016, two, three, four, steps, commands] {
+        sqlx::raw_sql(AssertSqlSafe(script)).execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    let store = mig_store::open_sqlite(&path).await.unwrap();
+    let now = Timestamp::parse("2016-09-01T12:10:00Z").unwrap();
+    let waiting = store.claim_unpublished(&owner("me"), LEASE, 10, now).await.unwrap();
+    let ids: Vec<_> = waiting.iter().map(|one| one.command.id.get()).collect();
+    assert_eq!(ids, [3]);
 }
 
 /// Old rows are readable, doubled agents are settled, results still count.
