@@ -54,6 +54,7 @@ load:
 
 # MIG_FOOTPRINT_SECONDS=600 watches for ten minutes.
 footprint:
+	@$(CARGO) build --profile agent --package mig-agent --bin mig-agent
 	@$(CARGO) build --profile bench --workspace --bins
 	@$(CARGO) bench --workspace --bench footprint
 

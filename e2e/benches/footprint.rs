@@ -26,6 +26,15 @@ struct Figures {
     cpu: f64,
 }
 
+/// The agent as it is shipped, beside the other programs.
+fn agent() -> anyhow::Result<std::path::PathBuf> {
+    let others = binary("mig-standalone")?;
+    let target = others.ancestors().nth(2).context("no target directory")?;
+    let agent = target.join("agent/mig-agent");
+    anyhow::ensure!(agent.is_file(), "{} is not built: make footprint", agent.display());
+    Ok(agent)
+}
+
 fn watch(
     relay: &'static str,
     mut platform: TestPlatform,
@@ -35,6 +44,7 @@ fn watch(
         name: "guest".to_owned(),
         settings: vec!["heartbeatfreq = \"60s\"".to_owned()],
         is_quiet: true,
+        program: Some(agent()?),
         ..AgentOptions::default()
     })?;
     let pid = agent.process.pid();
@@ -58,7 +68,7 @@ fn run() -> anyhow::Result<bool> {
         Err(_) => 60,
     };
     let watched = Duration::from_secs(seconds);
-    let size = std::fs::metadata(binary("mig-agent")?)?.len();
+    let size = std::fs::metadata(agent()?)?.len();
     let options = PlatformOptions::crowd;
     let figures = [
         watch("RabbitMQ over TLS", TestPlatform::servers_with(options())?, watched)?,

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::backoff::Backoff;
 use crate::checkin::{self, CheckIn, Ended};
-use crate::config::{AgentConfig, Unverifiable};
+use crate::config::{AgentConfig, Unverifiable, half_the_cores};
 use crate::context::{Context, History};
 use crate::execute::child::Sandboxing;
 use crate::execute::{Cages, Executor};
@@ -24,7 +24,7 @@ use crate::report::Reporter;
 use crate::run::Job;
 use crate::trust::Trust;
 use crate::verify::Policy;
-use crate::{outbox, reach, receive, run, socket};
+use crate::{outbox, reach, receive, run, socket, thrift};
 
 /// Time between two looks for actions that need not be remembered any more.
 const FORGET_EVERY: std::time::Duration = std::time::Duration::from_hours(1);
@@ -211,6 +211,7 @@ async fn work(
         config.rundir.clone(),
         stopping.clone(),
     ));
+    helping.spawn(thrift::give_back(Arc::clone(&context), config.heartbeatfreq, stopping.clone()));
     if let Some(every) = config.refreshenv {
         helping.spawn(heartbeat::refresh(
             Arc::clone(&context),
@@ -342,7 +343,7 @@ fn open_journal(config: &AgentConfig, clock: &dyn Clock) -> anyhow::Result<(Jour
             clock.now()
         );
     }
-    let pending = journal.recover()?;
+    let pending = journal.recover(half_the_cores())?;
     if !pending.is_empty() {
         tracing::info!("{} commands from before the restart are taken up", pending.len());
     }

@@ -18,6 +18,7 @@ pub mod report;
 pub mod run;
 pub mod socket;
 mod start;
+pub mod thrift;
 pub mod trust;
 pub mod verify;
 

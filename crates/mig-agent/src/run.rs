@@ -16,8 +16,8 @@ use crate::report;
 
 /// How long running modules may go on when the agent is stopped.
 const GRACE: Duration = Duration::from_secs(5);
-/// A command that was there at so many starts is given up: it may be what ends
-/// the agent.
+/// A command that may have been running so many times when the agent ended is
+/// given up: it may be what ends it.
 const MAX_ATTEMPTS: u64 = 5;
 
 /// A command to run.
@@ -25,7 +25,8 @@ const MAX_ATTEMPTS: u64 = 5;
 pub struct Job {
     pub seq: u64,
     pub digest: Digest,
-    /// How many starts it has seen, when it comes from before this one.
+    /// When it comes from before this start: in how many lives of the agent it may
+    /// have been begun.
     pub recovered: Option<u64>,
 }
 
@@ -129,13 +130,14 @@ fn check_again(context: &Context, command: &Command, attempts: u64) -> Option<St
     if attempts > MAX_ATTEMPTS {
         return Some(format!("agent was stopped {MAX_ATTEMPTS} times while running the action"));
     }
-    // It may have been begun. Whoever reads can read again; what changes the host
-    // is not done twice.
+    // Whoever reads can read again; what changes the host is not done twice.
     let twice = command.action.operations().iter().find(|operation| {
         let registry = mig_modules::registry();
         registry.get(&operation.module).is_some_and(|module| module.needs().unconfined)
     });
-    if let Some(operation) = twice {
+    if attempts > 0
+        && let Some(operation) = twice
+    {
         return Some(format!(
             "agent was stopped before the action was answered, and module '{}' is not run twice",
             operation.module

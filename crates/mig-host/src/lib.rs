@@ -14,4 +14,7 @@ pub mod priority;
 #[cfg(target_os = "linux")]
 pub mod process;
 
+#[cfg(target_os = "linux")]
+pub mod thrift;
+
 pub use host::{Host, HostError, LocalHost};

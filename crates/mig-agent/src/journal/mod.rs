@@ -81,7 +81,7 @@ pub enum Admission {
 pub struct Pending {
     pub seq: u64,
     pub digest: Digest,
-    /// How often the agent has been started with the command unanswered.
+    /// How many lives of the agent have ended in which it may have been run.
     pub attempts: u64,
 }
 
@@ -386,20 +386,23 @@ impl Journal {
     }
 
     /// At start: what is still to be run, one command per action, in the order
-    /// of arrival. Counts the attempt.
-    pub fn recover(&self) -> Result<Vec<Pending>> {
+    /// of arrival. Runs begin in that order, `together` at a time, so that only
+    /// the first ones can have been begun: for those the attempt is counted.
+    pub fn recover(&self, together: usize) -> Result<Vec<Pending>> {
         self.write(|transaction| {
             let mut table = transaction.open_table(ACCEPTED)?;
             let mut entries = Vec::new();
             for entry in table.iter()? {
                 let (seq, value) = entry?;
                 let (digest, id, attempts) = value.value();
-                entries.push((seq.value(), *digest, id, attempts + 1));
+                entries.push((seq.value(), *digest, id, attempts));
             }
             let mut pending: Vec<Pending> = Vec::new();
-            for (seq, digest, id, attempts) in entries {
+            for (seq, digest, id, mut attempts) in entries {
+                let place = pending.iter().position(|other| other.digest == digest);
+                attempts += u64::from(place.unwrap_or(pending.len()) < together);
                 table.insert(seq, (&digest, id, attempts))?;
-                if !pending.iter().any(|other| other.digest == digest) {
+                if place.is_none() {
                     pending.push(Pending { seq, digest, attempts });
                 }
             }
