@@ -243,8 +243,8 @@ async fn forget(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Journal
 }
 
 fn load_trust(config: &AgentConfig) -> anyhow::Result<Trust> {
-    let (trust, warnings) =
-        Trust::load(&config.confdir).context("cannot load keys and access list")?;
+    let (trust, warnings) = Trust::load(&config.confdir, config.carried.as_deref())
+        .context("cannot load keys and access list")?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }

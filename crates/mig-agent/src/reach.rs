@@ -1,47 +1,32 @@
 //! How the relay is reached: address, certificates, proxies.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mig_relay::RelayConfig;
 
 use crate::config::AgentConfig;
-
-/// A file the connection needs is missing or unreadable.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read {path}")]
-pub struct CertificateError {
-    path: PathBuf,
-    source: std::io::Error,
-}
+use crate::pem::PemError;
 
 /// What the relay client needs, from the configuration, its certificate files
 /// and the environment variables `env` gives.
 ///
 /// # Errors
 ///
-/// [`CertificateError`] when a configured file cannot be read.
+/// [`PemError`] when a configured file cannot be read.
 pub fn relay_config(
     config: &AgentConfig,
     env: impl Fn(&str) -> Option<String>,
-) -> Result<RelayConfig, CertificateError> {
+) -> Result<RelayConfig, PemError> {
     let address = config.relay.expose();
     let mut relay = RelayConfig::new(address.clone());
-    relay.ca_pem = read(config.ca.as_deref())?;
-    relay.cert_pem = read(config.cert.as_deref())?;
-    relay.key_pem = read(config.key.as_deref())?;
+    relay.ca_pem = config.ca.read()?;
+    relay.cert_pem = config.cert.read()?;
+    relay.key_pem = config.key.read()?;
     // The protocol counts seconds in 16 bits.
     relay.heartbeat = (config.heartbeatfreq * 2).min(Duration::from_secs(u64::from(u16::MAX)));
     relay.proxies.clone_from(&config.proxies);
     relay.environment_proxy = environment_proxy(host_of(address), env);
     Ok(relay)
-}
-
-fn read(path: Option<&Path>) -> Result<Option<Vec<u8>>, CertificateError> {
-    path.map(|path| {
-        std::fs::read(path).map_err(|source| CertificateError { path: path.to_owned(), source })
-    })
-    .transpose()
 }
 
 /// The host in `scheme://user:password@host:port/path`.

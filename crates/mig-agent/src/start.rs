@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::config::{AgentConfig, DEFAULT_FILE};
 use crate::execute::child::{self, ORDERS, Orders};
 use crate::flags::{Flags, MODE_AGENT, MODE_CHECKIN, USAGE};
-use crate::{VERSION, agent, oneshot, socket};
+use crate::identity::Identity;
+use crate::{VERSION, agent, embed, oneshot, socket};
 
 const PROGRAM: &str = "mig-agent";
 /// Exit code for a command line that makes no sense.
@@ -33,6 +34,15 @@ pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     if flags.version {
         return print(&format!("{VERSION}\n"));
+    }
+    if let Some(program) = &flags.show {
+        return match embed::show(program) {
+            Ok(text) => print(&text),
+            Err(error) => failed(&error.into()),
+        };
+    }
+    if let Some(file) = &flags.embed {
+        return carry(file, &flags);
     }
     if let Some(module) = &flags.persistent {
         return refuse_persistent(module);
@@ -79,17 +89,45 @@ fn daemon(mut config: AgentConfig, debug: bool) -> ExitCode {
 
 async fn talk(flags: &Flags, config: &AgentConfig) -> anyhow::Result<String> {
     if let Some(request) = &flags.query {
-        let address = config.socket.as_deref().context("the stat socket is off (agent.socket)")?;
-        return socket::query(address, request)
-            .await
-            .with_context(|| format!("cannot ask the agent at {address}"));
+        return ask(request, config).await;
     }
     let file = flags.action.as_deref().unwrap_or(Path::new(""));
     oneshot::run(config, file, flags.print).await
 }
 
+/// `-q`. What only the owner may ask is asked with the id that only the owner
+/// can read.
+async fn ask(request: &str, config: &AgentConfig) -> anyhow::Result<String> {
+    let address = config.socket.as_deref().context("the stat socket is off (agent.socket)")?;
+    let failed = || format!("cannot ask the agent at {address}");
+    let words: Vec<&str> = request.split_whitespace().collect();
+    let stored;
+    let id = match *words.as_slice() {
+        ["shutdown" | "history"] => {
+            stored = Identity::stored_id(&config.rundir)
+                .context("cannot read the agent's id")?
+                .with_context(|| format!("no agent id in {}", config.rundir.display()))?;
+            stored.expose().as_str()
+        }
+        ["shutdown" | "history", id] => id,
+        _ => return socket::query(address, request).await.with_context(failed),
+    };
+    if words.first() == Some(&"history") {
+        return socket::query(address, &format!("history {id}")).await.with_context(failed);
+    }
+    let _ = writeln!(io::stderr(), "Stopping the agent at {address}");
+    socket::stop(address, id)
+        .await
+        .with_context(|| format!("cannot stop the agent at {address}"))?;
+    Ok("done\n".to_owned())
+}
+
 fn load(flags: &Flags) -> anyhow::Result<AgentConfig> {
-    let (config, source) = AgentConfig::load(flags.config.as_deref())?;
+    let builtin = match embed::own()? {
+        Some(carried) => carried.settings()?,
+        None => AgentConfig::default(),
+    };
+    let (config, source) = AgentConfig::load(flags.config.as_deref(), builtin)?;
     let mut stderr = io::stderr();
     // Nobody reads it: no reason to stop.
     let _ = match source {
@@ -101,6 +139,26 @@ fn load(flags: &Flags) -> anyhow::Result<AgentConfig> {
         ),
     };
     Ok(config)
+}
+
+/// `-embed`.
+fn carry(file: &Path, flags: &Flags) -> ExitCode {
+    let embedded = || -> anyhow::Result<()> {
+        let to = flags.out.as_deref().context("-embed needs -out <program>")?;
+        let from = match &flags.from {
+            Some(from) => from.clone(),
+            None => agent::own_program()?,
+        };
+        let (carried, odd) = embed::gather(file)?;
+        for text in odd {
+            let _ = writeln!(io::stderr(), "[warn] {text}");
+        }
+        Ok(embed::embed(&carried, &from, to)?)
+    };
+    match embedded() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
 }
 
 /// A module process of the daemon.

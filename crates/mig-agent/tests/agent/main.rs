@@ -2,6 +2,10 @@
 
 mod checkin;
 mod commands;
+#[cfg(test)]
+mod embed;
 mod endurance;
+#[cfg(test)]
+mod socket;
 #[cfg(test)]
 mod stage;
