@@ -23,7 +23,7 @@ use crate::report::Reporter;
 use crate::run::Job;
 use crate::trust::Trust;
 use crate::verify::Policy;
-use crate::{outbox, reach, receive, run, socket};
+use crate::{outbox, persist, reach, receive, run, socket};
 
 /// Time between two looks for actions that need not be remembered any more.
 const FORGET_EVERY: std::time::Duration = std::time::Duration::from_hours(1);
@@ -58,7 +58,7 @@ fn say_how_modules_are_confined(sandboxing: Sandboxing) {
 /// relay is away is no error.
 pub async fn serve(config: AgentConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let modules: Vec<String> = module_names();
+    let modules: Vec<String> = crate::modules::names();
     let surroundings = {
         let (modules, hostname) = (modules.clone(), config.hostname.clone());
         let look = move || Surroundings::discover(&modules, hostname.as_deref());
@@ -107,6 +107,7 @@ pub async fn serve(config: AgentConfig, shutdown: Shutdown) -> anyhow::Result<()
             budgets: config.budgets,
             privacy: config.extraprivacymode,
             modules: modules.into_iter().collect(),
+            switchboard: persist::Switchboard::of_this_program(),
         },
         record: watch::Sender::new(record),
         history: History::new(config.maxactions),
@@ -155,6 +156,10 @@ async fn work(
             stopping.clone(),
         ));
     }
+    let mut hosting = JoinSet::new();
+    if !config.nopersistmods && !config.checkin {
+        hosting.spawn(persist::keep(Arc::clone(&context), config.clone(), stopping.clone()));
+    }
     let (asked, asking) = Shutdown::new();
     if let Some(address) = config.socket.clone() {
         let door = socket::Door { context: Arc::clone(&context), identity, asked };
@@ -179,6 +184,7 @@ async fn work(
     while let Some(ended) = working.join_next().await {
         outcome = outcome.and(flatten(ended));
     }
+    while hosting.join_next().await.is_some() {}
     helping.shutdown().await;
     finish(last, delivering, outcome).await
 }
@@ -288,14 +294,6 @@ fn open_journal(config: &AgentConfig, clock: &dyn Clock) -> anyhow::Result<(Jour
         recovered: Some(entry.attempts),
     };
     Ok((journal, pending.into_iter().map(job).collect()))
-}
-
-/// Names of the modules of this build, sorted.
-pub(crate) fn module_names() -> Vec<String> {
-    let mut names: Vec<String> =
-        mig_modules::registry().names().into_iter().map(str::to_owned).collect();
-    names.sort();
-    names
 }
 
 /// The executable that runs modules: this one.

@@ -11,9 +11,11 @@ pub mod flags;
 pub mod heartbeat;
 pub mod identity;
 pub mod journal;
+mod modules;
 mod oneshot;
 pub mod outbox;
 pub mod pem;
+pub mod persist;
 pub mod reach;
 pub mod receive;
 pub mod report;
@@ -25,7 +27,7 @@ pub mod verify;
 
 pub use agent::serve;
 pub use config::AgentConfig;
-pub use start::start;
+pub use start::{start, start_with};
 
 /// The version this build reports.
 pub const VERSION: &str = match option_env!("MIG_VERSION") {

@@ -7,18 +7,25 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use mig_module::process::ServeOptions;
-use mig_types::wire;
-use serde_json::json;
 
 use crate::config::{AgentConfig, DEFAULT_FILE};
 use crate::execute::child::{self, ORDERS, Orders};
 use crate::flags::{Flags, MODE_AGENT, MODE_CHECKIN, USAGE};
 use crate::identity::Identity;
-use crate::{VERSION, agent, embed, oneshot, socket};
+use crate::{VERSION, agent, embed, modules, oneshot, persist, socket};
 
 const PROGRAM: &str = "mig-agent";
 /// Exit code for a command line that makes no sense.
 const MISUSED: u8 = 2;
+
+/// [`start`] of a program with modules of its own choice.
+pub fn start_with(
+    modules: fn() -> mig_module::Registry,
+    args: impl IntoIterator<Item = OsString>,
+) -> ExitCode {
+    crate::modules::carry(modules);
+    start(args)
+}
 
 /// Runs the program with `args`, its own name not among them.
 pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -45,7 +52,7 @@ pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return carry(file, &flags);
     }
     if let Some(module) = &flags.persistent {
-        return refuse_persistent(module);
+        return host_module(module, &flags);
     }
     let one_module = ![MODE_AGENT, MODE_CHECKIN].contains(&flags.mode.as_str())
         && flags.query.is_none()
@@ -73,6 +80,7 @@ pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return failed(&anyhow!("installing a service is not available in this version"));
     }
     config.checkin |= flags.mode == MODE_CHECKIN;
+    config.nopersistmods |= flags.no_persistent;
     daemon(config, flags.debug)
 }
 
@@ -172,7 +180,7 @@ fn run_ordered(flags: &Flags, orders: &OsString) -> ExitCode {
 
 /// A module run by a person.
 fn run_by_hand(flags: &Flags, config: &AgentConfig) -> ExitCode {
-    if flags.print && mig_modules::registry().get(&flags.mode).is_none() {
+    if flags.print && modules::registry().get(&flags.mode).is_none() {
         return print(&format!("[error] no printer available for module '{}'\n", flags.mode));
     }
     let options = ServeOptions {
@@ -185,7 +193,7 @@ fn run_by_hand(flags: &Flags, config: &AgentConfig) -> ExitCode {
 }
 
 fn run_module(module: &str, orders: Option<&Orders>, options: ServeOptions) -> ExitCode {
-    let registry = mig_modules::registry();
+    let registry = modules::registry();
     let served = child::run(&registry, module, orders, options, io::stdin(), io::stdout().lock());
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -193,13 +201,24 @@ fn run_module(module: &str, orders: Option<&Orders>, options: ServeOptions) -> E
     }
 }
 
-/// What the host of persistent modules expects to hear from one that is none.
-fn refuse_persistent(module: &str) -> ExitCode {
-    let text = format!("module {module} is not a persistent module");
-    let message = json!({ "class": "log", "parameters": { "message": text } });
-    match wire::to_string(&message) {
-        Ok(line) => print(&format!("{line}\n")),
-        Err(error) => failed(&error.into()),
+/// `-P`: the process of a persistent module, started by the agent or by a person.
+fn host_module(module: &str, flags: &Flags) -> ExitCode {
+    let orders = match std::env::var(persist::host::ORDERS) {
+        Ok(text) => serde_json::from_str(&text).map_err(Into::into),
+        Err(_) => load(flags).map(|config| persist::host::Orders {
+            parent: 0,
+            socket: persist::socket_path(&config.rundir, module),
+            memory_bytes: config.budgets.memory_bytes,
+            sandbox: config.budgets.sandbox,
+        }),
+    };
+    match orders {
+        Ok(orders) => match persist::host::run(modules::registry(), module, &orders) {
+            Ok(()) => ExitCode::SUCCESS,
+            // The agent has heard it where it listens.
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(error) => failed(&error),
     }
 }
 

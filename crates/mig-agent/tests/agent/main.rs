@@ -9,3 +9,6 @@ mod endurance;
 mod socket;
 #[cfg(test)]
 mod stage;
+
+#[cfg(test)]
+const AGENT: &str = env!("CARGO_BIN_EXE_mig-agent");
