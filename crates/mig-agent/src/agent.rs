@@ -14,9 +14,10 @@ use tokio::task::JoinSet;
 use crate::checkin::{self, CheckIn, Ended};
 use crate::config::{AgentConfig, Unverifiable};
 use crate::context::{Context, History};
+use crate::discovery::Discovery;
 use crate::execute::Executor;
 use crate::execute::child::Sandboxing;
-use crate::heartbeat::{self, Surroundings};
+use crate::heartbeat::{self, Lookout};
 use crate::identity::Identity;
 use crate::journal::{Bounds, Journal, JournalError};
 use crate::report::Reporter;
@@ -59,10 +60,14 @@ fn say_how_modules_are_confined(sandboxing: Sandboxing) {
 pub async fn serve(config: AgentConfig, shutdown: Shutdown) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let modules: Vec<String> = crate::modules::names();
-    let surroundings = {
-        let (modules, hostname) = (modules.clone(), config.hostname.clone());
-        let look = move || Surroundings::discover(&modules, hostname.as_deref());
-        tokio::task::spawn_blocking(look).await?
+    let lookout = Lookout {
+        modules: modules.clone(),
+        hostname: config.hostname.clone(),
+        discovery: Discovery::new(&config, |name| std::env::var(name).ok()),
+    };
+    let (surroundings, is_complete) = tokio::select! {
+        () = shutdown.requested() => return Ok(()),
+        seen = lookout.look(None) => seen,
     };
     tracing::debug!("Ident is {}", surroundings.environment.ident);
     tracing::debug!("Init is {}", surroundings.environment.init);
@@ -117,7 +122,8 @@ pub async fn serve(config: AgentConfig, shutdown: Shutdown) -> anyhow::Result<()
         room: Notify::new(),
     });
     tracing::info!("Mozilla InvestiGator version {}: started agent {hostname}", crate::VERSION);
-    let outcome = work(Arc::clone(&context), &config, identity, pending, shutdown).await;
+    let seen = (lookout, is_complete);
+    let outcome = work(Arc::clone(&context), &config, identity, pending, seen, shutdown).await;
     context.relay.close().await;
     outcome
 }
@@ -128,6 +134,7 @@ async fn work(
     config: &AgentConfig,
     identity: Identity,
     pending: Vec<Job>,
+    (lookout, is_complete): (Lookout, bool),
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     // Everything that brings work stops first; answers go out last.
@@ -148,14 +155,13 @@ async fn work(
         config.rundir.clone(),
         stopping.clone(),
     ));
-    if let Some(every) = config.refreshenv {
-        helping.spawn(heartbeat::refresh(
-            Arc::clone(&context),
-            every,
-            config.hostname.clone(),
-            stopping.clone(),
-        ));
-    }
+    helping.spawn(heartbeat::refresh(
+        Arc::clone(&context),
+        config.refreshenv,
+        lookout,
+        is_complete,
+        stopping.clone(),
+    ));
     let mut hosting = JoinSet::new();
     if !config.nopersistmods && !config.checkin {
         hosting.spawn(persist::keep(Arc::clone(&context), config.clone(), stopping.clone()));
@@ -262,13 +268,6 @@ fn load_trust(config: &AgentConfig) -> anyhow::Result<Trust> {
     }
     if config.onlyverifypubkey {
         tracing::warn!("onlyverifypubkey is on: every installed key may run every module");
-    }
-    for (on, key) in
-        [(config.discoverpublicip, "discoverpublicip"), (config.discoverawsmeta, "discoverawsmeta")]
-    {
-        if on {
-            tracing::warn!("{key} has no effect in this version: the values stay empty");
-        }
     }
     if config.unverifiabletargets == Unverifiable::Deny {
         tracing::info!("actions whose target cannot be verified here are refused");

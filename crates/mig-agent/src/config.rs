@@ -52,6 +52,7 @@ struct AgentSection {
     installservice: Option<bool>,
     discoverpublicip: Option<bool>,
     discoverawsmeta: Option<bool>,
+    awsmetadata: Option<String>,
     checkin: Option<bool>,
     #[serde(deserialize_with = "optional_duration")]
     checkinwait: Option<Duration>,
@@ -130,6 +131,8 @@ pub struct AgentConfig {
     pub installservice: bool,
     pub discoverpublicip: bool,
     pub discoverawsmeta: bool,
+    /// Where the cloud's metadata service is.
+    pub awsmetadata: String,
     /// Connect, work off what waits, and end.
     pub checkin: bool,
     /// Silence of the relay that ends a check-in.
@@ -171,6 +174,7 @@ impl Default for AgentConfig {
             installservice: true,
             discoverpublicip: false,
             discoverawsmeta: false,
+            awsmetadata: "http://169.254.169.254".to_owned(),
             checkin: false,
             checkinwait: Duration::from_secs(10),
             extraprivacymode: false,
@@ -295,6 +299,10 @@ impl AgentConfig {
             installservice: agent.installservice.unwrap_or(builtin.installservice),
             discoverpublicip: agent.discoverpublicip.unwrap_or(builtin.discoverpublicip),
             discoverawsmeta: agent.discoverawsmeta.unwrap_or(builtin.discoverawsmeta),
+            awsmetadata: agent
+                .awsmetadata
+                .filter(|address| !address.is_empty())
+                .unwrap_or(builtin.awsmetadata),
             checkin: agent.checkin.unwrap_or(builtin.checkin),
             checkinwait: agent.checkinwait.unwrap_or(builtin.checkinwait),
             extraprivacymode: agent.extraprivacymode.unwrap_or(builtin.extraprivacymode),
@@ -361,6 +369,7 @@ impl AgentConfig {
             ("MUSTINSTALLSERVICE", self.installservice.to_string()),
             ("DISCOVERPUBLICIP", self.discoverpublicip.to_string()),
             ("DISCOVERAWSMETA", self.discoverawsmeta.to_string()),
+            ("AWSMETADATA", self.awsmetadata.clone()),
             ("CHECKIN", self.checkin.to_string()),
             ("CHECKINWAIT", duration::format(self.checkinwait)),
             ("EXTRAPRIVACYMODE", self.extraprivacymode.to_string()),

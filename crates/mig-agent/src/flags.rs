@@ -16,7 +16,7 @@ usage: mig-agent [flags]
   -p           with -m or -i: print for people instead of JSON
   -q <text>    ask the running agent through its socket: pid, help, status,
                history; 'shutdown' stops it and waits until it is gone
-  -u           started by an upgrade
+  -u           after an upgrade: install and start the service anew, and end
   -n           never start persistent modules
   -P <module>  host a persistent module
   -S           print the effective settings, without secrets

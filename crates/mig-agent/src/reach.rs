@@ -30,7 +30,7 @@ pub fn relay_config(
 }
 
 /// The host in `scheme://user:password@host:port/path`.
-fn host_of(address: &str) -> &str {
+pub(crate) fn host_of(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
@@ -42,7 +42,10 @@ fn host_of(address: &str) -> &str {
 
 /// The proxy `HTTP_PROXY` names as `[user:password@]host:port`, unless the
 /// relay is on this machine or excepted by `NO_PROXY`.
-fn environment_proxy(host: &str, env: impl Fn(&str) -> Option<String>) -> Option<String> {
+pub(crate) fn environment_proxy(
+    host: &str,
+    env: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
     let either = |upper: &str, lower: &str| env(upper).or_else(|| env(lower));
     let value = either("HTTP_PROXY", "http_proxy").filter(|value| !value.is_empty())?;
     if host == "localhost" || host == "::1" || host.starts_with("127.") {

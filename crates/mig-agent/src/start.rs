@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use mig_module::process::ServeOptions;
@@ -12,6 +13,7 @@ use crate::config::{AgentConfig, DEFAULT_FILE};
 use crate::execute::child::{self, ORDERS, Orders};
 use crate::flags::{Flags, MODE_AGENT, MODE_CHECKIN, USAGE};
 use crate::identity::Identity;
+use crate::service::{self, Course};
 use crate::{VERSION, agent, embed, modules, oneshot, persist, socket};
 
 const PROGRAM: &str = "mig-agent";
@@ -76,22 +78,45 @@ pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             io::stdout().write_all(text.as_bytes()).context("cannot print")
         });
     }
-    if flags.upgrading {
-        return failed(&anyhow!("installing a service is not available in this version"));
-    }
     config.checkin |= flags.mode == MODE_CHECKIN;
     config.nopersistmods |= flags.no_persistent;
-    daemon(config, flags.debug)
+    let course = service::course(service::circumstances(&flags, &config));
+    match course {
+        Course::Deploy => done(service::deploy(&flags, &config)),
+        Course::Detach => done(service::detach(&flags)),
+        Course::Stay | Course::Serve => daemon(config, &flags, course),
+    }
 }
 
-fn daemon(mut config: AgentConfig, debug: bool) -> ExitCode {
-    if debug {
+fn done(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn daemon(mut config: AgentConfig, flags: &Flags, course: Course) -> ExitCode {
+    let begun = Instant::now();
+    let before = config.clone();
+    if flags.debug {
         "stdout".clone_into(&mut config.logging.mode);
         "debug".clone_into(&mut config.logging.level);
     }
     mig_runtime::run(PROGRAM, |shutdown| async move {
         let _logging = mig_runtime::logging::init(PROGRAM, &config.logging)?;
-        agent::serve(config, shutdown).await
+        if course == Course::Serve {
+            tracing::info!("Running as a service.");
+            service::watch(flags, &config);
+        }
+        let Err(error) = agent::serve(config, shutdown).await else { return Ok(()) };
+        if service::is_revived(course, flags, &before, begun.elapsed()) {
+            tracing::error!(
+                severity = "emergency",
+                "the agent ends, and is started again: {error:#}"
+            );
+            return service::detach(flags);
+        }
+        Err(error)
     })
 }
 
@@ -163,10 +188,7 @@ fn carry(file: &Path, flags: &Flags) -> ExitCode {
         }
         Ok(embed::embed(&carried, &from, to)?)
     };
-    match embedded() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
-    }
+    done(embedded())
 }
 
 /// A module process of the daemon.

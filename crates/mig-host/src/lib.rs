@@ -11,5 +11,6 @@ pub mod net;
 pub mod pkg;
 #[cfg(target_os = "linux")]
 pub mod process;
+pub mod service;
 
 pub use host::{Host, HostError, LocalHost};

@@ -56,7 +56,7 @@ mod unix {
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
     use std::time::Duration;
 
-    use mig_module::persist::Connection;
+    use mig_module::persist::{Connection, Persistent};
     use mig_module::{Needs, Registry};
 
     use super::{Orders, Sandboxing};
@@ -75,7 +75,7 @@ mod unix {
         orders: &Orders,
     ) -> Result<(String, Connections), String> {
         let found = registry.get(module).and_then(|found| found.persistent());
-        let needs = found.map(|found| found.needs()).unwrap_or_default();
+        let needs = found.map(Persistent::needs).unwrap_or_default();
         confine(orders).map_err(|error| format!("cannot confine the module: {error}"))?;
         let shown = orders.socket.display();
         let listener = listen(&orders.socket).map_err(|error| format!("{shown}: {error}"))?;

@@ -32,7 +32,7 @@ pub async fn query(address: &str, request: &str) -> io::Result<String> {
             "" if request != "history" => Err(io::Error::other("the answer is empty")),
             text @ "unknown command" => Err(io::Error::other(text.to_owned())),
             text if text.ends_with("invalid agent id") => Err(io::Error::other(text.to_owned())),
-            text => Ok(format!("{text}\n")),
+            _ => Ok(format!("{}\n", answer.trim_end())),
         };
     };
     let mut words = request.split_whitespace();

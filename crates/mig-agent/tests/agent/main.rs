@@ -6,6 +6,11 @@ mod commands;
 mod embed;
 mod endurance;
 #[cfg(test)]
+mod identity;
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod service;
+#[cfg(test)]
 mod socket;
 #[cfg(test)]
 mod stage;

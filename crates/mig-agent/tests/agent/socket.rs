@@ -125,6 +125,8 @@ async fn only_the_owner_learns_who_investigates() {
     let (code, _, stderr) = query(&stage, &address.to_string(), "history wrong").await;
     assert_eq!(code, Some(1));
     assert!(stderr.contains("history refused: invalid agent id"), "{stderr}");
+    let (_, help, _) = query(&stage, &address.to_string(), "help").await;
+    assert!(help.starts_with("\nWelcome to the MIG agent socket."), "{help}");
     let (code, history, _) = query(&stage, &address.to_string(), "history").await;
     assert_eq!(code, Some(0));
     let lines: Vec<&str> = history.lines().collect();

@@ -230,7 +230,7 @@ mod tests {
             let _ = Message::read(&bytes).map(Message::said);
             for said in [Said::Log(text.clone()), Said::Alert(text.clone()), Said::Register(text)] {
                 let line = Message::from(said.clone()).to_line();
-                prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+                prop_assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));
                 prop_assert_eq!(Message::read(&line).unwrap().said(), said);
             }
         }
