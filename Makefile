@@ -9,7 +9,7 @@ TESTS ?=
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: all build check test attack chaos bench swarm load footprint fuzz demo clean $(PROGRAMS)
+.PHONY: all build check test attack chaos bench swarm load footprint soak fuzz demo clean $(PROGRAMS)
 
 all: $(PROGRAMS)
 
@@ -57,6 +57,11 @@ load:
 footprint:
 	@$(CARGO) build --profile bench --workspace --bins
 	@$(CARGO) bench --workspace --bench footprint
+
+# MIG_SOAK_COMMANDS=200000 is a day of a busy agent.
+soak:
+	@$(CARGO) build --profile bench --workspace --bins
+	@$(CARGO) bench --workspace --bench soak
 
 fuzz:
 	@set -e; for target in $$($(CARGO) +nightly fuzz list); do \

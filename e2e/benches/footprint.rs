@@ -34,6 +34,7 @@ fn watch(
     let agent = platform.start_agent(&AgentOptions {
         name: "guest".to_owned(),
         settings: vec!["heartbeatfreq = \"60s\"".to_owned()],
+        is_quiet: true,
         ..AgentOptions::default()
     })?;
     let pid = agent.process.pid();

@@ -71,6 +71,40 @@ impl Attacker {
         more: &[&TestInvestigator],
         settings: &[&str],
     ) -> anyhow::Result<Self> {
+        Self::set_up(AgentOptions::default(), name, relay, scratch, more, settings).await
+    }
+
+    /// [`Attacker::start`] with an agent that writes no log of what it does.
+    pub async fn start_quiet(
+        name: &str,
+        relay: AttackersRelay,
+        scratch: &Path,
+        settings: &[&str],
+    ) -> anyhow::Result<Self> {
+        let options = AgentOptions { is_quiet: true, ..AgentOptions::default() };
+        Self::set_up(options, name, relay, scratch, &[], settings).await
+    }
+
+    /// [`Attacker::start`] with another program in the place of the agent.
+    pub async fn start_program(
+        program: &Path,
+        name: &str,
+        relay: AttackersRelay,
+        scratch: &Path,
+        settings: &[&str],
+    ) -> anyhow::Result<Self> {
+        let options = AgentOptions { program: Some(program.into()), ..AgentOptions::default() };
+        Self::set_up(options, name, relay, scratch, &[], settings).await
+    }
+
+    async fn set_up(
+        options: AgentOptions,
+        name: &str,
+        relay: AttackersRelay,
+        scratch: &Path,
+        more: &[&TestInvestigator],
+        settings: &[&str],
+    ) -> anyhow::Result<Self> {
         let AttackersRelay { relay, access } = relay;
         relay.declare().await?;
         let results = relay.consume(Source::Results, 64).await?;
@@ -83,6 +117,7 @@ impl Attacker {
             tags: vec![("operator".to_owned(), "lab".to_owned())],
             acl: acl(&keys),
             settings: settings.iter().map(|line| (*line).to_owned()).collect(),
+            ..options
         };
         let api = "http://127.0.0.1:9/api/v1/";
         let agent = TestAgent::start(&options, &keys, &access, api, scratch)?;
@@ -193,6 +228,23 @@ impl Attacker {
                 if command.id == id {
                     return Ok(command);
                 }
+            }
+        }
+    }
+
+    /// Whatever answers arrive until then.
+    pub async fn answers(&mut self, until: tokio::time::Instant) -> anyhow::Result<Vec<Command>> {
+        let mut answers = Vec::new();
+        loop {
+            let batch = self.results.next_batch(64, Duration::ZERO);
+            let Ok(deliveries) = tokio::time::timeout_at(until, batch).await else {
+                return Ok(answers);
+            };
+            let deliveries = deliveries?;
+            let tags: Vec<u64> = deliveries.iter().map(|delivery| delivery.tag).collect();
+            self.results.ack(&tags).await?;
+            for delivery in deliveries {
+                answers.push(wire::from_slice(&delivery.body)?);
             }
         }
     }

@@ -364,6 +364,7 @@ fn agent(platform: &mut TestPlatform, only: (String, AclInvestigator)) -> anyhow
         tags: Vec::new(),
         acl,
         settings: Vec::new(),
+        ..AgentOptions::default()
     })?;
     platform.wait_agents(1)
 }

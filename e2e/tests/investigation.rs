@@ -24,6 +24,7 @@ fn agents(platform: &mut TestPlatform) -> anyhow::Result<()> {
             tags: vec![("operator".to_owned(), operator.to_owned())],
             acl: acl.clone(),
             settings: Vec::new(),
+            ..AgentOptions::default()
         })?;
     }
     platform.wait_agents(3)

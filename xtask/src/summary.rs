@@ -1,13 +1,16 @@
 //! Counts from what cargo prints.
 
 /// How the lines with a suite's figures begin.
-const FIGURES: [&str; 7] = [
+const FIGURES: [&str; 10] = [
     "attack over ",
     "attack with ",
     "chaos on ",
     "operators: ",
     "swarm: ",
     "sandbox: ",
+    "limits ",
+    "endurance: ",
+    "soak: ",
     "skipped: ",
 ];
 

@@ -11,15 +11,16 @@ use mig_types::AgentMode;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::backoff::Backoff;
 use crate::checkin::{self, CheckIn, Ended};
 use crate::config::{AgentConfig, Unverifiable};
 use crate::context::{Context, History};
 use crate::discovery::Discovery;
-use crate::execute::Executor;
 use crate::execute::child::Sandboxing;
+use crate::execute::{Cages, Executor};
 use crate::heartbeat::{self, Lookout};
 use crate::identity::Identity;
-use crate::journal::{Bounds, Journal, JournalError};
+use crate::journal::{Bounds, Journal, JournalError, is_disk_trouble};
 use crate::report::Reporter;
 use crate::run::Job;
 use crate::trust::Trust;
@@ -30,6 +31,9 @@ use crate::{outbox, persist, reach, receive, run, socket};
 const FORGET_EVERY: std::time::Duration = std::time::Duration::from_hours(1);
 /// Expired actions are remembered a while longer: the clock may be set back.
 const REMEMBER_AFTER: std::time::Duration = std::time::Duration::from_hours(24 * 7);
+
+/// Longest wait for a disk.
+const LONGEST_WAIT: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// What a check-in has beside the time of one operation.
 const CHECKIN_SLACK: std::time::Duration = std::time::Duration::from_secs(10);
@@ -55,10 +59,66 @@ fn say_how_modules_are_confined(sandboxing: Sandboxing) {
 /// # Errors
 ///
 /// When it cannot start: keys, access list, run directory, journal or address
-/// of the relay are not usable. Later only when the journal fails. That the
-/// relay is away is no error.
+/// of the relay are not usable. Later only when the journal fails for good. That
+/// the relay is away, or a disk full or read-only, is no error: it is waited for.
 pub async fn serve(config: AgentConfig, shutdown: Shutdown) -> anyhow::Result<()> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    serve_by(config, Arc::new(SystemClock), shutdown).await
+}
+
+/// [`serve`] by another clock.
+///
+/// # Errors
+///
+/// Those of [`serve`].
+pub async fn serve_by(
+    config: AgentConfig,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let mut backoff = Backoff::new(LONGEST_WAIT);
+    let mut is_first = true;
+    loop {
+        let begun = tokio::time::Instant::now();
+        let ended = serve_once(config.clone(), Arc::clone(&clock), shutdown.clone()).await;
+        let Err(error) = ended else { return Ok(()) };
+        // A check-in is over when it cannot go on: there will be another one.
+        if config.checkin || shutdown.is_requested() || !may_pass(&error, is_first) {
+            return Err(error);
+        }
+        is_first = false;
+        if begun.elapsed() > LONGEST_WAIT * 5 {
+            backoff.reset();
+        }
+        let delay = backoff.delay();
+        tracing::error!(
+            retry_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            "the run directory cannot be used; commands stay with the relay until it can: \
+             {error:#}"
+        );
+        tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            () = tokio::time::sleep(delay) => {}
+        }
+    }
+}
+
+/// Whether what ended the agent is something about a disk that may end, too.
+fn may_pass(error: &anyhow::Error, is_first: bool) -> bool {
+    error.chain().any(|cause| {
+        if let Some(JournalError::InUse { .. }) = cause.downcast_ref() {
+            // At first it is another agent, later what is left of this one.
+            return !is_first;
+        }
+        cause.downcast_ref::<JournalError>().is_some_and(JournalError::is_passing)
+            || cause.downcast_ref().is_some_and(is_disk_trouble)
+    })
+}
+
+async fn serve_once(
+    config: AgentConfig,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let modules: Vec<String> = crate::modules::names();
     let lookout = Lookout {
         modules: modules.clone(),
@@ -82,6 +142,9 @@ pub async fn serve(config: AgentConfig, shutdown: Shutdown) -> anyhow::Result<()
     let (journal, pending) = open_journal(&config, clock.as_ref())?;
 
     say_how_modules_are_confined(config.budgets.sandbox);
+    // After the journal, which no two agents can have: what is left in the
+    // groups of this run directory belongs to nobody.
+    let cages = Cages::open(&config.rundir, &config.budgets);
     tracing::debug!("Establishing connection to relay");
     let relay_config = reach::relay_config(&config, |name| std::env::var(name).ok())?;
     let relay = mig_relay::connect(&relay_config).await?;
@@ -113,6 +176,7 @@ pub async fn serve(config: AgentConfig, shutdown: Shutdown) -> anyhow::Result<()
             privacy: config.extraprivacymode,
             modules: modules.into_iter().collect(),
             switchboard: persist::Switchboard::of_this_program(),
+            cages,
         },
         record: watch::Sender::new(record),
         history: History::new(config.maxactions),

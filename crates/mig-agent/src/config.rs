@@ -69,6 +69,8 @@ struct AgentSection {
     moduleoutput: Option<u64>,
     modulethreads: Option<usize>,
     modulesandbox: Option<Sandboxing>,
+    moduleprocesses: Option<usize>,
+    modulecgroups: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -114,6 +116,10 @@ pub struct Budgets {
     pub output_bytes: usize,
     pub threads: usize,
     pub sandbox: Sandboxing,
+    /// Processes and threads of one module together.
+    pub processes: usize,
+    /// Runs are kept in control groups where the system has them.
+    pub cgroups: bool,
 }
 
 /// How this agent is to run: built-in values overridden by the file.
@@ -190,6 +196,8 @@ impl Default for AgentConfig {
                 output_bytes: 20 << 20,
                 threads: half_the_cores(),
                 sandbox: Sandboxing::default(),
+                processes: 64,
+                cgroups: true,
             },
             ca: Pem::None,
             cert: Pem::None,
@@ -284,6 +292,8 @@ impl AgentConfig {
             .unwrap_or(usize::MAX),
             threads: agent.modulethreads.unwrap_or(builtin.budgets.threads),
             sandbox: agent.modulesandbox.unwrap_or(builtin.budgets.sandbox),
+            processes: agent.moduleprocesses.unwrap_or(builtin.budgets.processes),
+            cgroups: agent.modulecgroups.unwrap_or(builtin.budgets.cgroups),
         };
         let config = Self {
             relay: agent.relay.unwrap_or(builtin.relay),
@@ -348,6 +358,7 @@ impl AgentConfig {
             ("agent.modulememory", self.budgets.memory_bytes),
             ("agent.moduleoutput", self.budgets.output_bytes as u64),
             ("agent.modulethreads", self.budgets.threads as u64),
+            ("agent.moduleprocesses", self.budgets.processes as u64),
         ] {
             if value == 0 {
                 return invalid(key, "must not be zero");
@@ -385,6 +396,7 @@ impl AgentConfig {
             ("MODULEMEMORY", format!("{} MB", self.budgets.memory_bytes / MEGABYTE)),
             ("MODULEOUTPUT", format!("{} MB", self.budgets.output_bytes >> 20)),
             ("MODULETHREADS", self.budgets.threads.to_string()),
+            ("MODULEPROCESSES", self.budgets.processes.to_string()),
             ("UNVERIFIABLETARGETS", format!("{:?}", self.unverifiabletargets).to_lowercase()),
             ("STATSMAXACTIONS", self.maxactions.to_string()),
             ("CACERT", self.ca.to_string()),
@@ -526,6 +538,8 @@ mod tests {
     moduleoutput = 1
     modulethreads = 2
     modulesandbox = require
+    moduleprocesses = 9
+    modulecgroups = off
 [stats]
     maxactions = 30
 [certs]
@@ -545,6 +559,7 @@ mod tests {
         assert_eq!(config.unverifiabletargets, Unverifiable::Deny);
         assert_eq!((config.budgets.memory_bytes, config.budgets.output_bytes), (64 << 20, 1 << 20));
         assert_eq!(config.budgets.sandbox, Sandboxing::Require);
+        assert_eq!((config.budgets.processes, config.budgets.cgroups), (9, false));
         let text = config.describe();
         assert!(text.contains("AMQPBROKER : amqps://agent:***@relay.example.net:5671/mig"));
         assert!(!text.contains("pw"), "{text}");

@@ -13,7 +13,7 @@ use url::Url;
 use crate::socket::http;
 
 /// Largest answer looked at.
-const MAX_ANSWER: u64 = 16 << 10;
+const MAX_ANSWER: usize = 16 << 10;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -133,10 +133,15 @@ async fn talk(
     stream.write_all(text.as_bytes()).await?;
     stream.flush().await?;
     let mut answer = Vec::new();
-    let read = stream.take(MAX_ANSWER).read_to_end(&mut answer).await;
-    // Some servers end a TLS connection without saying so.
-    if answer.is_empty() {
-        read?;
+    let mut buffer = [0; 1024];
+    while answer.len() < MAX_ANSWER && !http::is_whole(&answer) {
+        match stream.read(&mut buffer).await {
+            Ok(0) => break,
+            Ok(count) => answer.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            // Some servers end a TLS connection without saying so.
+            Err(_) if !answer.is_empty() => break,
+            Err(error) => return Err(error),
+        }
     }
     Ok(answer)
 }
@@ -156,6 +161,50 @@ mod tests {
             let answer = fetch(Request { method: "GET", url, headers: &[] }, &way).await;
             assert!(matches!(answer, Err(FetchError::Address(_))), "{url}: {answer:?}");
         }
+    }
+
+    /// Answers every connection over TLS and keeps it open.
+    async fn secure_server(cert: &str, key: &str) -> u16 {
+        let config = mig_runtime::tls::server_config(cert.as_bytes(), key.as_bytes(), None);
+        let acceptor = tokio_rustls::TlsAcceptor::from(config.unwrap());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut head = [0; 1024];
+                let _ = stream.read(&mut head).await;
+                let text = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n192.0.2.1";
+                let _ = stream.write_all(text.as_bytes()).await;
+                let _ = stream.flush().await;
+                kept.push(stream);
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_server_is_believed_when_one_of_the_authorities_knows_it() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let port = secure_server(&cert, &key).await;
+        let public = mig_runtime::tls::client_config(None, None).unwrap();
+        let own = mig_runtime::tls::client_config(Some(cert.as_bytes()), None).unwrap();
+        let way = |tls: Vec<Arc<ClientConfig>>| Way {
+            tls,
+            connect: Duration::from_secs(5),
+            total: Duration::from_mins(1),
+            ..Way::default()
+        };
+        let url = format!("https://localhost:{port}/ip");
+        let ask =
+            async |tls| fetch(Request { method: "GET", url: &url, headers: &[] }, &way(tls)).await;
+        let wanted = (200, "192.0.2.1".to_owned());
+        assert_eq!(ask(vec![public.clone(), own.clone()]).await.unwrap(), wanted);
+        assert_eq!(ask(vec![own]).await.unwrap(), wanted);
+        assert!(matches!(ask(vec![public]).await, Err(FetchError::Talk { .. })));
+        assert!(matches!(ask(vec![]).await, Err(FetchError::Talk { .. })));
     }
 
     #[test]

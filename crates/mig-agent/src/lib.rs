@@ -28,7 +28,7 @@ mod start;
 pub mod trust;
 pub mod verify;
 
-pub use agent::serve;
+pub use agent::{serve, serve_by};
 pub use config::AgentConfig;
 pub use start::{start, start_with};
 

@@ -8,7 +8,7 @@ use mig_types::{Action, wire};
 
 use crate::agent::own_program;
 use crate::config::AgentConfig;
-use crate::execute::Executor;
+use crate::execute::{Cages, Executor};
 use crate::report::Ending;
 
 /// Largest action file.
@@ -36,6 +36,8 @@ pub(crate) async fn run(config: &AgentConfig, file: &Path, print: bool) -> anyho
         modules: crate::modules::names().into_iter().collect(),
         // Another process keeps them, if anyone does.
         switchboard: crate::persist::Switchboard::of_this_program(),
+        // An agent of the same run directory may be at work.
+        cages: Cages::default(),
     };
     let registry = crate::modules::registry();
     let mut results = Vec::new();

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::backoff::Backoff;
 use crate::context::Context;
-use crate::journal::{Admission, JournalError, Outcome};
+use crate::journal::{Admission, Journal, JournalError, Outcome};
 use crate::report;
 use crate::run::Job;
 
@@ -18,6 +18,8 @@ use crate::run::Job;
 const PREFETCH: u16 = 8;
 /// Larger messages are not looked into.
 pub const MAX_COMMAND_BYTES: usize = 4 << 20;
+/// Expired actions are remembered so long even when the memory is full.
+const REMEMBER_AT_LEAST: Duration = Duration::from_hours(1);
 /// Longest wait before the relay is asked again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -156,7 +158,15 @@ pub async fn take(
     context.history.note(&command.action, now, &accepted.signers, true);
     let (action_id, command_id) = (command.action.id, command.id);
     let (digest, entry) = (accepted.digest, command.clone());
-    match context.journal(move |journal| journal.admit(&digest, &entry)).await? {
+    let horizon = now - REMEMBER_AT_LEAST;
+    let admit = move |journal: &Journal| match journal.admit(&digest, &entry)? {
+        Admission::Full => {
+            journal.forget(horizon)?;
+            journal.admit(&digest, &entry)
+        }
+        admission => Ok(admission),
+    };
+    match context.journal(admit).await? {
         Admission::Fresh { seq } => {
             tracing::info!(
                 action.id = %action_id, command.id = %command_id,

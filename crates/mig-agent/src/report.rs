@@ -40,6 +40,8 @@ pub enum Limit {
     Time(Duration),
     /// In bytes.
     Output(usize),
+    /// Processes and threads together.
+    Processes(usize),
 }
 
 impl fmt::Display for Limit {
@@ -55,11 +57,33 @@ impl fmt::Display for Limit {
                 write!(f, "killed: ran longer than {:.1}s", limit.as_secs_f64())
             }
             Self::Output(limit) => write!(f, "killed: output above {} MB", limit >> 20),
+            Self::Processes(limit) => {
+                write!(f, "killed: more than {limit} processes and threads")
+            }
         }
     }
 }
 
 impl Ending {
+    /// Adds that processes were killed which the module left behind. A limit that
+    /// was reached says enough by itself.
+    #[must_use]
+    pub fn with_left_behind(self, count: usize) -> Self {
+        let note = match count {
+            0 => return self,
+            1 => "killed: 1 process left behind".to_owned(),
+            _ => format!("killed: {count} processes left behind"),
+        };
+        match self {
+            Self::Answered(mut result) => {
+                result.errors.get_or_insert_default().push(note);
+                Self::Answered(result)
+            }
+            Self::Broken(reason) => Self::Broken(format!("{reason}; {note}")),
+            other => other,
+        }
+    }
+
     /// The status it gives a command, and the result in its place.
     pub fn settle(self) -> (CommandStatus, ModuleResult) {
         let failed = |text: String| (CommandStatus::Failed, ModuleResult::failed(text));
@@ -228,6 +252,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_left_behind_is_told_unless_a_limit_says_more() {
+        let ok = || Ending::Answered(ModuleResult { success: true, ..ModuleResult::default() });
+        assert_eq!(ok().with_left_behind(0), ok());
+        let (status, result) = ok().with_left_behind(2).settle();
+        assert_eq!((status, result.success), (CommandStatus::Success, true));
+        assert_eq!(result.errors.unwrap(), ["killed: 2 processes left behind"]);
+        let broken = Ending::Broken("it broke".into()).with_left_behind(1);
+        assert_eq!(broken, Ending::Broken("it broke; killed: 1 process left behind".into()));
+        let killed = Ending::Killed(Limit::Time(Duration::from_mins(1)));
+        assert_eq!(killed.clone().with_left_behind(3), killed);
+    }
+
+    #[test]
     fn limits_say_how_much_of_what() {
         for (limit, text) in [
             (Limit::Memory { used: 260 << 20, limit: 256 << 20 }, "killed: memory 260/256 MB"),
@@ -237,6 +274,7 @@ mod tests {
             ),
             (Limit::Time(Duration::from_mins(5)), "killed: ran longer than 300s"),
             (Limit::Time(Duration::from_millis(1500)), "killed: ran longer than 1.5s"),
+            (Limit::Processes(64), "killed: more than 64 processes and threads"),
             (Limit::Output(20 << 20), "killed: output above 20 MB"),
         ] {
             assert_eq!(limit.to_string(), text);

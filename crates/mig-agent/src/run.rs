@@ -68,6 +68,7 @@ pub async fn run(
     }
     tracing::warn!("modules still running are killed; their commands are run at the next start");
     running.shutdown().await;
+    context.executor.cages.settle().await;
     tracing::debug!("closing runModule goroutine");
     Ok(())
 }
@@ -127,6 +128,18 @@ async fn perform(context: &Context, job: Job) -> Result<(), JournalError> {
 fn check_again(context: &Context, command: &Command, attempts: u64) -> Option<String> {
     if attempts > MAX_ATTEMPTS {
         return Some(format!("agent was stopped {MAX_ATTEMPTS} times while running the action"));
+    }
+    // It may have been begun. Whoever reads can read again; what changes the host
+    // is not done twice.
+    let twice = command.action.operations().iter().find(|operation| {
+        let registry = crate::modules::registry();
+        registry.get(&operation.module).is_some_and(|module| module.needs().unconfined)
+    });
+    if let Some(operation) = twice {
+        return Some(format!(
+            "agent was stopped before the action was answered, and module '{}' is not run twice",
+            operation.module
+        ));
     }
     let own = context.record.borrow().clone();
     let verdict = context.policy.verify(command, &own, context.clock.now());

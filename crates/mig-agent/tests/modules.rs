@@ -24,6 +24,7 @@ fn ask(module: &str, params: &Value) -> Option<ModuleResult> {
         compressed: false,
         privacy: false,
         sandbox: Sandboxing::Require,
+        cgroup: None,
     };
     let mut child = Command::new(env!("CARGO_BIN_EXE_mig-agent"))
         .args(["-m", module])

@@ -10,6 +10,8 @@ pub mod memory;
 pub mod net;
 pub mod pkg;
 #[cfg(target_os = "linux")]
+pub mod priority;
+#[cfg(target_os = "linux")]
 pub mod process;
 pub mod service;
 

@@ -19,6 +19,10 @@ pub struct AgentOptions {
     pub acl: Acl,
     /// Lines added to section `[agent]`.
     pub settings: Vec<String>,
+    /// Started instead of `mig-agent`.
+    pub program: Option<PathBuf>,
+    /// Without a debug log, as agents are run.
+    pub is_quiet: bool,
 }
 
 /// A running agent.
@@ -26,6 +30,8 @@ pub struct TestAgent {
     pub process: Managed,
     directory: PathBuf,
     name: String,
+    program: PathBuf,
+    is_quiet: bool,
 }
 
 /// How an agent reaches the relay.
@@ -58,17 +64,24 @@ impl TestAgent {
             directory.join("mig-agent.cfg"),
             configuration(options, access, api, &directory),
         )?;
-        let process = Self::spawn(&options.name, &directory)?;
-        Ok(Self { process, directory, name: options.name.clone() })
+        let program = options.program.clone().map_or_else(|| binary("mig-agent"), Ok)?;
+        let is_quiet = options.is_quiet;
+        let process = Self::spawn(&options.name, &program, is_quiet, &directory)?;
+        Ok(Self { process, directory, name: options.name.clone(), program, is_quiet })
     }
 
-    fn spawn(name: &str, directory: &Path) -> anyhow::Result<Managed> {
+    fn spawn(
+        name: &str,
+        program: &Path,
+        is_quiet: bool,
+        directory: &Path,
+    ) -> anyhow::Result<Managed> {
         let config = directory.join("mig-agent.cfg");
         let config = config.to_str().context("the scratch directory is not UTF-8")?;
         Managed::start(
             &format!("agent-{name}"),
-            &binary("mig-agent")?,
-            &["-c", config, "-d"],
+            program,
+            &["-c", config, if is_quiet { "-f" } else { "-d" }],
             &[],
             directory,
         )
@@ -77,7 +90,7 @@ impl TestAgent {
     /// Starts it again on the same directories.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.process.kill9();
-        self.process = Self::spawn(&self.name, &self.directory)?;
+        self.process = Self::spawn(&self.name, &self.program, self.is_quiet, &self.directory)?;
         Ok(())
     }
 
@@ -128,6 +141,7 @@ fn configuration(
         lines.push(format!("cert = \"{}\"", certificate.display()));
         lines.push(format!("key = \"{}\"", key.display()));
     }
-    lines.push("[logging]\nmode = stdout\nlevel = debug\n".to_owned());
+    let level = if options.is_quiet { "warning" } else { "debug" };
+    lines.push(format!("[logging]\nmode = stdout\nlevel = {level}\n"));
     lines.join("\n")
 }

@@ -1,6 +1,7 @@
 //! One module process, seen from inside: limits itself, runs one module once.
 
 use std::io::{self, BufReader, Cursor, Read, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mig_module::compress;
@@ -14,6 +15,9 @@ use serde_json::Value;
 
 /// Environment variable by which the agent gives its orders.
 pub const ORDERS: &str = "MIG_MODULE_ORDERS";
+
+/// Environment variable by which processes of a run are known.
+pub(super) const MARK: &str = "MIG_MODULE_RUN";
 
 /// Largest parameters message.
 const MAX_INPUT: u64 = 16 << 20;
@@ -33,6 +37,8 @@ pub struct Orders {
     /// Names and addresses are masked.
     pub privacy: bool,
     pub sandbox: Sandboxing,
+    /// The control group to enter.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// What happens where the kernel cannot confine a module.
@@ -167,6 +173,15 @@ fn confine(orders: &Orders) -> io::Result<()> {
         if parent.and_then(|pid| u32::try_from(pid).ok()) != Some(orders.parent) {
             return Err(io::Error::other("the agent is gone"));
         }
+        if let Some(group) = &orders.cgroup {
+            super::cgroup::join(group)?;
+        }
+        // Whoever leaves its parent stays below this process. It is how the agent
+        // finds it where there are no control groups.
+        let own = rustix::process::getpid();
+        let _ = rustix::process::set_child_subreaper(Some(own));
+        let _ = mig_host::priority::idle_disk();
+        let _ = mig_host::priority::half_the_cores();
     }
     // A guest that cannot step back still works.
     let _ = nice(10);
@@ -199,6 +214,7 @@ mod tests {
             compressed: true,
             privacy: false,
             sandbox: Sandboxing::Require,
+            cgroup: Some("/sys/fs/cgroup/x".into()),
         };
         let text = serde_json::to_string(&orders).unwrap();
         assert_eq!(serde_json::from_str::<Orders>(&text).unwrap(), orders);

@@ -13,14 +13,21 @@ use crate::config::Budgets;
 use crate::persist::{Line, Switchboard};
 use crate::report::{Ending, Limit};
 
+mod cage;
+#[cfg(target_os = "linux")]
+mod cgroup;
 pub mod child;
+#[cfg(target_os = "linux")]
+mod family;
 mod process;
+
+pub use cage::Cages;
 
 /// Results of one command together, however many operations it has.
 const COMMAND_OUTPUT: usize = 64 << 20;
 
 /// Runs operations within budgets.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Executor {
     /// The agent's own executable.
     pub program: PathBuf,
@@ -31,6 +38,8 @@ pub struct Executor {
     pub modules: BTreeSet<String>,
     /// Where persistent modules answer.
     pub switchboard: Switchboard,
+    /// Where runs are kept apart.
+    pub cages: Cages,
 }
 
 impl Executor {
@@ -67,6 +76,10 @@ impl Executor {
         if output == 0 {
             return Ending::Killed(Limit::Output(COMMAND_OUTPUT));
         }
+        let cage = match self.cages.cage(&self.budgets) {
+            Ok(cage) => cage,
+            Err(error) => return Ending::Broken(format!("cannot confine module: {error}")),
+        };
         let orders = child::Orders {
             parent: std::process::id(),
             memory_bytes: self.budgets.memory_bytes,
@@ -75,6 +88,7 @@ impl Executor {
             compressed: operation.is_compressed,
             privacy: self.privacy,
             sandbox: self.budgets.sandbox,
+            cgroup: cage.entrance().map(PathBuf::from),
         };
         let input = match self.switchboard.line(&operation.module) {
             Line::OneShot => parameters_message(&operation.parameters),
@@ -92,8 +106,8 @@ impl Executor {
             },
             input,
             time,
-            memory_bytes: self.budgets.memory_bytes,
             output_bytes: output,
+            cage,
         };
         process::run(job).await
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _};
 
 use super::tables::{ACCEPTED, COMMANDS, OUTBOX, REPLAY, RESULTS};
-use super::{JournalError, Step};
+use super::{JournalError, Step, database_error};
 
 /// Page cache: the journal is small and mostly written.
 const CACHE_BYTES: usize = 1 << 20;
@@ -17,7 +17,10 @@ const COMPACT_ABOVE: u64 = 16 << 20;
 pub(super) fn open_or_rebuild(path: &Path) -> Result<(Database, Option<String>), JournalError> {
     let reason = match try_open(path) {
         Ok(database) => return Ok((database, None)),
-        Err(error @ (JournalError::InUse { .. } | JournalError::File { .. })) => return Err(error),
+        // What the disk does not give or take now is no reason to forget anything.
+        Err(error) if error.is_passing() || matches!(error, JournalError::File { .. }) => {
+            return Err(error);
+        }
         Err(JournalError::Database { source, .. }) => source.to_string(),
         Err(error) => error.to_string(),
     };
@@ -37,10 +40,7 @@ fn try_open(path: &Path) -> Result<Database, JournalError> {
 }
 
 fn open(path: &Path) -> Result<Database, JournalError> {
-    let error = |source: redb::Error| JournalError::Database {
-        path: path.to_owned(),
-        source: Box::new(source),
-    };
+    let error = |source: redb::Error| database_error(path, source);
     let file = private_file(path)
         .map_err(|source| JournalError::File { path: path.to_owned(), source })?;
     let size = file.metadata().map_or(0, |data| data.len());

@@ -41,7 +41,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { accepted: 64, outbox_bytes: 64 << 20, results_bytes: 64 << 20, remembered: 100_000 }
+        Self { accepted: 64, outbox_bytes: 64 << 20, results_bytes: 64 << 20, remembered: 250_000 }
     }
 }
 
@@ -94,12 +94,46 @@ pub enum JournalError {
     InUse { path: PathBuf },
     #[error("journal {path} failed")]
     Database { path: PathBuf, source: Box<redb::Error> },
+    /// The disk is full, read-only or broken. What was on it is still there.
+    #[error("journal {path} cannot be read or written")]
+    Disk { path: PathBuf, source: std::io::Error },
     #[error("journal {path} cannot be created")]
     File { path: PathBuf, source: std::io::Error },
     #[error("journal {path} holds a record that cannot be read")]
     Record { path: PathBuf, source: wire::WireError },
     #[error("journal {path}: the database code panicked")]
     Panicked { path: PathBuf },
+}
+
+impl JournalError {
+    /// Whether the same journal may do later what it did not do now.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::InUse { .. } | Self::Disk { .. } => true,
+            // After a fault of the disk the database asks to be opened anew.
+            Self::Database { source, .. } => matches!(**source, redb::Error::PreviousIo),
+            Self::File { source, .. } => is_disk_trouble(source),
+            Self::Record { .. } | Self::Panicked { .. } => false,
+        }
+    }
+}
+
+/// Whether a disk is full or read-only: it may not stay so.
+pub fn is_disk_trouble(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+}
+
+fn database_error(path: &Path, source: redb::Error) -> JournalError {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    let path = path.to_owned();
+    match source {
+        // With these the database says that the file is none of its own.
+        redb::Error::Io(source) if ![InvalidData, UnexpectedEof].contains(&source.kind()) => {
+            JournalError::Disk { path, source }
+        }
+        source => JournalError::Database { path, source: Box::new(source) },
+    }
 }
 
 /// The database, open.
@@ -110,6 +144,8 @@ pub struct Journal {
     next: AtomicU64,
     accepted: AtomicUsize,
     outbox_bytes: AtomicU64,
+    /// Of the outcomes kept.
+    results_bytes: AtomicU64,
 }
 
 type Result<T> = std::result::Result<T, JournalError>;
@@ -136,11 +172,13 @@ impl Journal {
             next: AtomicU64::new(0),
             accepted: AtomicUsize::new(0),
             outbox_bytes: AtomicU64::new(0),
+            results_bytes: AtomicU64::new(0),
         };
-        let (next, accepted, outbox) = journal.read(tables::totals)?;
+        let (next, accepted, outbox, results) = journal.read(tables::totals)?;
         journal.next.store(next, Ordering::Relaxed);
         journal.accepted.store(accepted, Ordering::Relaxed);
         journal.outbox_bytes.store(outbox, Ordering::Relaxed);
+        journal.results_bytes.store(results, Ordering::Relaxed);
         Ok((journal, rebuilt))
     }
 
@@ -284,7 +322,13 @@ impl Journal {
             replay.insert(digest, (expires, STATE_DONE, bytes))?;
             let mut results = transaction.open_table(RESULTS)?;
             results.insert(digest, stored.as_slice())?;
-            tables::drop_oldest(&mut replay, &mut results, self.bounds.results_bytes)?;
+            let kept = self.results_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            let limit = self.bounds.results_bytes;
+            if kept > limit {
+                // A little more than needed: looking through all of them takes time.
+                let kept = tables::drop_oldest(&mut replay, &mut results, limit - limit / 8)?;
+                self.results_bytes.store(kept, Ordering::Relaxed);
+            }
             Ok(true)
         })
     }
@@ -372,7 +416,9 @@ impl Journal {
         self.write(|transaction| {
             let mut replay = transaction.open_table(REPLAY)?;
             let mut results = transaction.open_table(RESULTS)?;
-            tables::forget(&mut replay, &mut results, horizon.unix())
+            let freed = tables::forget(&mut replay, &mut results, horizon.unix())?;
+            self.results_bytes.fetch_sub(freed, Ordering::Relaxed);
+            Ok(())
         })
     }
 
@@ -404,7 +450,7 @@ impl Journal {
     }
 
     fn database_error(&self, source: redb::Error) -> JournalError {
-        JournalError::Database { path: self.path.clone(), source: Box::new(source) }
+        database_error(&self.path, source)
     }
 }
 

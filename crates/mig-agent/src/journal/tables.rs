@@ -29,8 +29,9 @@ pub(super) const STATE_DROPPED: u8 = 2;
 type Replay<'a> = Table<'a, &'static Digest, (i64, u8, u64)>;
 type Results<'a> = Table<'a, &'static Digest, &'static [u8]>;
 
-/// The next free sequence, accepted commands, bytes in the outbox.
-pub(super) fn totals(transaction: &ReadTransaction) -> Step<(u64, usize, u64)> {
+/// The next free sequence, accepted commands, bytes in the outbox, bytes of the
+/// outcomes kept.
+pub(super) fn totals(transaction: &ReadTransaction) -> Step<(u64, usize, u64, u64)> {
     let accepted = transaction.open_table(ACCEPTED)?;
     let outbox = transaction.open_table(OUTBOX)?;
     let mut bytes = 0;
@@ -40,7 +41,12 @@ pub(super) fn totals(transaction: &ReadTransaction) -> Step<(u64, usize, u64)> {
     let after = |key: Option<u64>| key.map_or(0, |key| key + 1);
     let next = after(accepted.last()?.map(|(key, _)| key.value()))
         .max(after(outbox.last()?.map(|(key, _)| key.value())));
-    Ok((next, usize::try_from(accepted.len()?).unwrap_or(usize::MAX), bytes))
+    let mut kept = 0;
+    for entry in transaction.open_table(REPLAY)?.iter()? {
+        let (_, state, bytes) = entry?.1.value();
+        kept += if state == STATE_DONE { bytes } else { 0 };
+    }
+    Ok((next, usize::try_from(accepted.len()?).unwrap_or(usize::MAX), bytes, kept))
 }
 
 /// How many commands are accepted.
@@ -61,12 +67,12 @@ pub(super) fn waiting(transaction: &ReadTransaction, digest: &Digest) -> Step<Ve
 }
 
 /// Drops outcomes, those that expire first before others, until what is kept
-/// fits `limit` bytes.
+/// fits `limit` bytes. Returns how many bytes are kept.
 pub(super) fn drop_oldest(
     replay: &mut Replay<'_>,
     results: &mut Results<'_>,
     limit: u64,
-) -> Step<()> {
+) -> Step<u64> {
     let mut kept: Vec<(i64, Digest, u64)> = Vec::new();
     for entry in replay.iter()? {
         let (digest, value) = entry?;
@@ -85,7 +91,7 @@ pub(super) fn drop_oldest(
         results.remove(&digest)?;
         total -= bytes;
     }
-    Ok(())
+    Ok(total)
 }
 
 /// Marks actions as run whose commands are all answered but which were never
@@ -105,19 +111,25 @@ pub(super) fn close_orphans(replay: &mut Replay<'_>, pending: &[Digest]) -> Step
     Ok(())
 }
 
-/// Removes what expired before `horizon` and is not pending.
-pub(super) fn forget(replay: &mut Replay<'_>, results: &mut Results<'_>, horizon: i64) -> Step<()> {
-    let mut gone = Vec::new();
+/// Removes what expired before `horizon` and is not pending. Returns the bytes of
+/// the outcomes among it.
+pub(super) fn forget(
+    replay: &mut Replay<'_>,
+    results: &mut Results<'_>,
+    horizon: i64,
+) -> Step<u64> {
+    let (mut gone, mut freed) = (Vec::new(), 0);
     for entry in replay.iter()? {
         let (digest, value) = entry?;
-        let (expires, state, _) = value.value();
+        let (expires, state, bytes) = value.value();
         if state != STATE_PENDING && expires < horizon {
             gone.push(*digest.value());
+            freed += if state == STATE_DONE { bytes } else { 0 };
         }
     }
     for digest in gone {
         replay.remove(&digest)?;
         results.remove(&digest)?;
     }
-    Ok(())
+    Ok(freed)
 }

@@ -137,6 +137,38 @@ fn memory_is_bounded_and_never_forgets_that_an_action_ran() {
 }
 
 #[test]
+fn what_is_kept_is_counted_across_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = Bounds { results_bytes: 4000, ..Bounds::default() };
+    let big = "x".repeat(800);
+    for n in 1..=5u8 {
+        // Opened anew for each: only the file knows of the others.
+        let (journal, _) = Journal::open(dir.path(), bounds).unwrap();
+        let mut command = command(u64::from(n));
+        command.action.expireafter = time(u64::from(n));
+        journal.admit(&[n; 32], &command).unwrap();
+        journal.finish(&[n; 32], &outcome(&big), true, reply).unwrap();
+    }
+    let (journal, _) = Journal::open(dir.path(), bounds).unwrap();
+    assert_eq!(journal.admit(&[1; 32], &command(9)).unwrap(), Admission::Forgotten);
+    assert_eq!(journal.admit(&[5; 32], &command(9)).unwrap(), Admission::Repeat(outcome(&big)));
+}
+
+#[test]
+fn a_fault_of_the_disk_is_no_damage() {
+    use std::io::ErrorKind::{InvalidData, Other, StorageFull, UnexpectedEof};
+    let path = Path::new("journal");
+    for (kind, is_passing) in
+        [(StorageFull, true), (Other, true), (InvalidData, false), (UnexpectedEof, false)]
+    {
+        let error = database_error(path, redb::Error::Io(kind.into()));
+        assert_eq!(error.is_passing(), is_passing, "{kind}");
+    }
+    assert!(database_error(path, redb::Error::PreviousIo).is_passing());
+    assert!(!database_error(path, redb::Error::Corrupted(String::new())).is_passing());
+}
+
+#[test]
 fn a_full_journal_says_so_before_it_takes_more() {
     let dir = tempfile::tempdir().unwrap();
     let bounds = Bounds { accepted: 2, outbox_bytes: 10, ..Bounds::default() };

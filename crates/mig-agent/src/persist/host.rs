@@ -147,7 +147,13 @@ mod unix {
                 return Err(std::io::Error::other("the agent is gone"));
             }
         }
+        // A guest that cannot step back still works.
         let _ = nice(10);
+        #[cfg(target_os = "linux")]
+        {
+            let _ = mig_host::priority::idle_disk();
+            let _ = mig_host::priority::half_the_cores();
+        }
         let limit = Some(orders.memory_bytes);
         setrlimit(Resource::Data, Rlimit { current: limit, maximum: limit })?;
         setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;

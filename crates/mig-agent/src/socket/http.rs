@@ -37,6 +37,19 @@ pub fn read_answer(answer: &[u8]) -> Option<(u16, String)> {
     Some((response.code?, String::from_utf8_lossy(&body).into_owned()))
 }
 
+/// Whether an answer that has arrived so far is all of it, for a peer that does
+/// not end the connection.
+pub(crate) fn is_whole(answer: &[u8]) -> bool {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(head)) = response.parse(answer) else { return false };
+    let length = response.headers.iter().find_map(|header| {
+        let is_length = header.name.eq_ignore_ascii_case("Content-Length");
+        std::str::from_utf8(header.value).ok().filter(|_| is_length)?.trim().parse::<usize>().ok()
+    });
+    length.is_some_and(|length| answer.len().saturating_sub(head) >= length)
+}
+
 /// Joins the chunks of a body, up to the last that is complete.
 fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
@@ -64,6 +77,17 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_is_whole_when_its_length_is_there() {
+        let text = answer(200, "42");
+        assert!(is_whole(text.as_bytes()));
+        for end in 0..text.len() {
+            assert!(!is_whole(&text.as_bytes()[..end]), "{end}");
+        }
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\n\r\nabc"), "only the end says so");
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nabc"));
+    }
+
+    #[test]
     fn bodies_in_chunks_are_joined() {
         let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         for (chunks, body) in [
@@ -82,7 +106,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn arbitrary_answers_never_panic(bytes: Vec<u8>) {
-            let _ = read_answer(&bytes);
+            let _ = (read_answer(&bytes), is_whole(&bytes));
             let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
             let _ = read_answer(&[head, bytes].concat());
         }

@@ -14,6 +14,8 @@ mod service;
 mod socket;
 #[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod troubles;
 
 #[cfg(test)]
 const AGENT: &str = env!("CARGO_BIN_EXE_mig-agent");

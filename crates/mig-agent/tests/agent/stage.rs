@@ -140,10 +140,12 @@ impl Stage {
 
     pub(crate) fn start(&mut self) {
         let config = self.path("agent.cfg");
-        let child = program()
-            .arg("-c")
-            .arg(config)
-            .arg("-f")
+        self.start_by(program().arg("-c").arg(config).arg("-f"));
+    }
+
+    /// Starts an agent in another way.
+    pub(crate) fn start_by(&mut self, command: &mut tokio::process::Command) {
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())

@@ -27,8 +27,7 @@ pub fn query(spec: &str, params: &Value) -> Result<Vec<u8>, ModuleResult> {
     let mut question = parameters_message(params);
     question.push(b'\n');
     let mut answer = Vec::new();
-    let stream = connect(spec).map_err(|error| failed("reach", &error))?;
-    let mut stream = stream;
+    let mut stream = connect(spec).map_err(|error| failed("reach", &error))?;
     stream.write_all(&question).map_err(|error| failed("ask", &error))?;
     let read = stream.take(MAX_ANSWER + 1).read_to_end(&mut answer);
     read.map_err(|error| failed("hear", &error))?;

@@ -1,0 +1,109 @@
+//! One agent, very many commands: whether its memory grows.
+//!
+//! `MIG_SOAK_COMMANDS` (20,000) are run after a tenth as many to warm up, each by
+//! a module process, over the built-in relay. Prints figures on the way and last,
+//! and fails when the agent has grown by 1 MiB or more.
+
+#![expect(clippy::print_stdout, reason = "figures are what a bench is run for")]
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use mig_e2e::attacker::{Attacker, AttackersRelay, executed, reasons};
+use mig_testkit::{cpu_time, resident};
+use mig_types::{CommandId, wire};
+
+const GOAL_GROWTH: u64 = 1 << 20;
+/// Commands under way at any time.
+const STREAM: usize = 16;
+/// An agent that answers nothing for so long does not answer.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// Has commands answered, each once.
+async fn answered(attacker: &mut Attacker, count: usize) -> anyhow::Result<()> {
+    let mut waiting: BTreeSet<CommandId> = BTreeSet::new();
+    let (mut sent, mut heard) = (0, Instant::now());
+    while sent < count || !waiting.is_empty() {
+        while sent < count && waiting.len() < STREAM {
+            let command = attacker.command(attacker.signed()?);
+            attacker.inject(wire::to_vec(&command)?).await?;
+            waiting.insert(command.id);
+            sent += 1;
+        }
+        let soon = tokio::time::Instant::now() + Duration::from_millis(5);
+        for answer in attacker.answers(soon).await? {
+            ensure!(waiting.remove(&answer.id), "command {} is answered twice", answer.id);
+            ensure!(executed(&answer), "command {}: {}", answer.id, reasons(&answer));
+            heard = Instant::now();
+        }
+        ensure!(heard.elapsed() < SILENCE, "{} commands are not answered", waiting.len());
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+async fn soak(count: usize) -> anyhow::Result<bool> {
+    let scratch = tempfile::tempdir()?;
+    let relay = AttackersRelay::built_in().await?;
+    let settings = ["heartbeatfreq = 60s"];
+    let mut attacker = Attacker::start_quiet("soak", relay, scratch.path(), &settings).await?;
+    let pid = attacker.agent.process.pid();
+    answered(&mut attacker, (count / 10).clamp(100, 10_000)).await?;
+    let (warm, begun, before) = (resident(pid), Instant::now(), cpu_time(pid));
+    let (mut done, mut most) = (0, warm);
+    while done < count {
+        let part = (count - done).min(5000);
+        answered(&mut attacker, part).await?;
+        done += part;
+        let now = resident(pid);
+        most = most.max(now);
+        println!(
+            "soak: {done} commands in {} s, {} KiB resident",
+            begun.elapsed().as_secs(),
+            now >> 10
+        );
+    }
+    ensure!(pid == attacker.agent.process.pid() && attacker.agent.process.is_running());
+    let (end, taken) = (resident(pid), begun.elapsed());
+    let spent = cpu_time(pid).saturating_sub(before);
+    let growth = end.saturating_sub(warm);
+    let is_met = growth < GOAL_GROWTH;
+    println!(
+        "soak: {done} commands in {} s ({:.0} a second, {:.1} ms of CPU time each with their \
+         modules); {} KiB resident after the warm-up, {} at most, {} at the end: grown by {} KiB, \
+         {} the goal of 1024 KiB",
+        taken.as_secs(),
+        done as f64 / taken.as_secs_f64(),
+        spent.as_secs_f64() * 1000.0 / done as f64,
+        warm >> 10,
+        most >> 10,
+        end >> 10,
+        growth >> 10,
+        if is_met { "within" } else { "beyond" }
+    );
+    Ok(is_met)
+}
+
+fn run() -> anyhow::Result<bool> {
+    // `cargo test --benches` only asks whether it starts.
+    if std::env::args().any(|arg| arg == "--test") {
+        return Ok(true);
+    }
+    let count = std::env::var("MIG_SOAK_COMMANDS").map_or(Ok(20_000), |text| text.parse());
+    let count = count.context("MIG_SOAK_COMMANDS")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(Box::pin(soak(count)))
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("soak: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
