@@ -1,7 +1,7 @@
 # A thin face over cargo and `cargo xtask`.
 
 CARGO ?= cargo
-SETTINGS = OS=$(OS) ARCH=$(ARCH) BUILDENV=$(BUILDENV)
+SETTINGS = OS=$(OS) ARCH=$(ARCH) BUILDENV=$(BUILDENV) AGTCONF=$(AGTCONF)
 PROGRAMS = mig mig-agent mig-api mig-scheduler mig-standalone mig-swarm
 
 # Optional: `make test TESTS="-p mig-store conformance"`.
@@ -14,7 +14,8 @@ FUZZ_SECONDS ?= 60
 all: $(PROGRAMS)
 
 # Every program in the guide's place: bin/<os>/<arch>/<program>-latest.
-# OS=linux|darwin|windows, ARCH=amd64|386|arm64, BUILDENV=dev|prod|…
+# OS=linux|darwin|windows, ARCH=amd64|386|arm64, BUILDENV=dev|prod|…,
+# AGTCONF=conf/example.net.agent.cfg: what the agent shall carry.
 $(PROGRAMS):
 	@$(CARGO) xtask build $@ $(SETTINGS)
 

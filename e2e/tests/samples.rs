@@ -85,6 +85,10 @@ fn the_programs_accept_every_key_of_their_samples() -> anyhow::Result<()> {
         ensure!(load(name, &all).is_err(), "{name} accepts anything");
         loaded.insert(path);
     }
+    let embedded = sample("example.net.agent.cfg");
+    let (carried, odd) = mig_agent::embed::gather(&embedded)?;
+    ensure!(odd.is_empty() && carried.acl.is_some(), "{odd:?}");
+    loaded.insert(embedded);
     let everything = sample("administrator.json");
     let permissions: Permissions = serde_json::from_slice(&fs::read(&everything)?)?;
     assert_eq!(permissions, Permissions::ALL);
@@ -101,7 +105,9 @@ fn load(name: &str, path: &Path) -> anyhow::Result<()> {
             let config: mig_api::ApiConfig = config::load_strict(path)?;
             config.validate()?;
         }
-        "mig-agent" => drop(mig_agent::AgentConfig::load(Some(path))?),
+        "mig-agent" => {
+            drop(mig_agent::AgentConfig::load(Some(path), mig_agent::AgentConfig::default())?);
+        }
         "scheduler" => drop(mig_scheduler::SchedulerConfig::load(path)?),
         "standalone" => {
             let config: mig_standalone::StandaloneConfig = config::load_strict(path)?;

@@ -51,7 +51,7 @@ fn knows(node: &RabbitMq, user: &str, password: &str) -> anyhow::Result<bool> {
     match node.ctl(&["authenticate_user", user, password]) {
         Ok(_) => Ok(true),
         Err(error) if error.to_string().contains("failed to authenticate") => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
             Some(("OS", value)) => settings.os = Some(value.to_owned()),
             Some(("ARCH", value)) => settings.arch = Some(value.to_owned()),
             Some(("BUILDENV", value)) => value.clone_into(&mut settings.env),
+            Some(("AGTCONF", value)) => settings.agent_configuration = Some(value.into()),
             Some((name, _)) => bail!("unknown setting {name}"),
             None => programs.push(argument.as_str()),
         }
@@ -48,10 +49,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     if programs.is_empty() {
         bail!("name a program: {}", PROGRAMS.map(|(name, _)| name).join(", "));
     }
+    if let Some(file) = &settings.agent_configuration
+        && !file.is_file()
+    {
+        bail!("{} configuration file does not exist", file.display());
+    }
     let platform = settings.platform()?;
     let version = version(platform.os, &settings.env)?;
     for program in programs {
-        let path = build(program, &platform, &version)?;
+        let built = compile(program, &platform, &version)?;
+        let path = install(program, &platform, &version, &built, &settings)?;
         println!("{}", path.strip_prefix(root()).unwrap_or(&path).display());
     }
     Ok(ExitCode::SUCCESS)
@@ -61,11 +68,13 @@ struct Settings {
     os: Option<String>,
     arch: Option<String>,
     env: String,
+    /// What agents shall carry: `AGTCONF`.
+    agent_configuration: Option<PathBuf>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { os: None, arch: None, env: "dev".to_owned() }
+        Self { os: None, arch: None, env: "dev".to_owned(), agent_configuration: None }
     }
 }
 
@@ -108,7 +117,8 @@ fn version_text(os: &str, date: &str, commit: &str, env: &str) -> String {
     format!("{}+{commit}.{env}", date.replace('-', ""))
 }
 
-fn build(program: &str, platform: &Platform, version: &str) -> Result<PathBuf> {
+/// Where cargo put the program; nothing is compiled that has not changed.
+fn compile(program: &str, platform: &Platform, version: &str) -> Result<PathBuf> {
     let package = PROGRAMS.iter().find(|(name, _)| *name == program);
     let (_, package) = package.with_context(|| format!("no program {program}"))?;
     // An agent is a guest: its file is small.
@@ -123,17 +133,48 @@ fn build(program: &str, platform: &Platform, version: &str) -> Result<PathBuf> {
         cargo.args(["--target", target]);
     }
     let messages = output(&mut cargo)?;
-    let built = executable(&messages, program)
-        .with_context(|| format!("cargo built {program} and did not say where"))?;
+    executable(&messages, program)
+        .with_context(|| format!("cargo built {program} and did not say where"))
+}
 
+/// Puts a program where the guide has it.
+fn install(
+    program: &str,
+    platform: &Platform,
+    version: &str,
+    built: &Path,
+    settings: &Settings,
+) -> Result<PathBuf> {
     let directory = root().join("bin").join(platform.os).join(platform.arch);
     std::fs::create_dir_all(&directory)?;
     let suffix = if platform.os == "windows" { ".exe" } else { "" };
     let name = format!("{program}-{version}{suffix}");
     let path = directory.join(&name);
-    std::fs::copy(&built, &path).with_context(|| format!("cannot write {}", path.display()))?;
+    match &settings.agent_configuration {
+        Some(file) if program == "mig-agent" => embed(file, platform, version, built, &path)?,
+        _ => {
+            std::fs::copy(built, &path)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
     link(&directory, &name, &format!("{program}-latest{suffix}"))?;
     Ok(path)
+}
+
+/// Copies an agent and lets the copy carry a configuration. An agent of this
+/// machine does that, whatever the other is made for.
+fn embed(file: &Path, platform: &Platform, version: &str, built: &Path, path: &Path) -> Result<()> {
+    let here = match platform.target {
+        None => built.to_owned(),
+        Some(_) => compile("mig-agent", &Platform { target: None, ..*platform }, version)?,
+    };
+    let mut agent = command(here);
+    agent.arg("-embed").arg(file).arg("-from").arg(built).arg("-out").arg(path);
+    let status = agent.status().context("cannot start the agent that was built")?;
+    if !status.success() {
+        bail!("{} was not embedded", file.display());
+    }
+    Ok(())
 }
 
 fn executable(messages: &str, program: &str) -> Option<PathBuf> {
@@ -173,6 +214,10 @@ mod tests {
             super::run(&arguments).unwrap_err().to_string()
         };
         assert!(run(&[]).starts_with("name a program: mig, "));
+        assert_eq!(
+            run(&["mig-agent", "AGTCONF=/nonexistent.cfg"]),
+            "/nonexistent.cfg configuration file does not exist"
+        );
         assert_eq!(run(&["mig", "COLOR=blue"]), "unknown setting COLOR");
         assert_eq!(run(&["mig", "OS=plan9", "ARCH=amd64"]), "no platform plan9/amd64");
     }

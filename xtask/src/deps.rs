@@ -43,6 +43,7 @@ const RULES: &[Rule] = &[
     // A module sees its own trait and the host: no queue, no key, no runtime.
     Rule { name: "mig-module-agentdestroy", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-example", members: MODULE, never: ASYNC_OR_IO },
+    Rule { name: "mig-module-examplepersist", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-file", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-memory", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-netstat", members: MODULE, never: ASYNC_OR_IO },
@@ -56,6 +57,7 @@ const RULES: &[Rule] = &[
             "mig-module",
             "mig-module-agentdestroy",
             "mig-module-example",
+            "mig-module-examplepersist",
             "mig-module-file",
             "mig-module-memory",
             "mig-module-netstat",

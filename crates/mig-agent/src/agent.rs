@@ -15,16 +15,17 @@ use crate::backoff::Backoff;
 use crate::checkin::{self, CheckIn, Ended};
 use crate::config::{AgentConfig, Unverifiable, half_the_cores};
 use crate::context::{Context, History};
+use crate::discovery::Discovery;
 use crate::execute::child::Sandboxing;
 use crate::execute::{Cages, Executor};
-use crate::heartbeat::{self, Surroundings};
+use crate::heartbeat::{self, Lookout};
 use crate::identity::Identity;
 use crate::journal::{Bounds, Journal, JournalError, is_disk_trouble};
 use crate::report::Reporter;
 use crate::run::Job;
 use crate::trust::Trust;
 use crate::verify::Policy;
-use crate::{outbox, reach, receive, run, socket, thrift};
+use crate::{outbox, persist, reach, receive, run, socket, thrift};
 
 /// Time between two looks for actions that need not be remembered any more.
 const FORGET_EVERY: std::time::Duration = std::time::Duration::from_hours(1);
@@ -118,11 +119,15 @@ async fn serve_once(
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let modules: Vec<String> = module_names();
-    let surroundings = {
-        let (modules, hostname) = (modules.clone(), config.hostname.clone());
-        let look = move || Surroundings::discover(&modules, hostname.as_deref());
-        tokio::task::spawn_blocking(look).await?
+    let modules: Vec<String> = crate::modules::names();
+    let lookout = Lookout {
+        modules: modules.clone(),
+        hostname: config.hostname.clone(),
+        discovery: Discovery::new(&config, |name| std::env::var(name).ok()),
+    };
+    let (surroundings, is_complete) = tokio::select! {
+        () = shutdown.requested() => return Ok(()),
+        seen = lookout.look(None) => seen,
     };
     tracing::debug!("Ident is {}", surroundings.environment.ident);
     tracing::debug!("Init is {}", surroundings.environment.init);
@@ -170,6 +175,7 @@ async fn serve_once(
             budgets: config.budgets,
             privacy: config.extraprivacymode,
             modules: modules.into_iter().collect(),
+            switchboard: persist::Switchboard::of_this_program(),
             cages,
         },
         record: watch::Sender::new(record),
@@ -180,7 +186,8 @@ async fn serve_once(
         room: Notify::new(),
     });
     tracing::info!("Mozilla InvestiGator version {}: started agent {hostname}", crate::VERSION);
-    let outcome = work(Arc::clone(&context), &config, identity, pending, shutdown).await;
+    let seen = (lookout, is_complete);
+    let outcome = work(Arc::clone(&context), &config, identity, pending, seen, shutdown).await;
     context.relay.close().await;
     outcome
 }
@@ -191,6 +198,7 @@ async fn work(
     config: &AgentConfig,
     identity: Identity,
     pending: Vec<Job>,
+    (lookout, is_complete): (Lookout, bool),
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     // Everything that brings work stops first; answers go out last.
@@ -212,13 +220,16 @@ async fn work(
         stopping.clone(),
     ));
     helping.spawn(thrift::give_back(Arc::clone(&context), config.heartbeatfreq, stopping.clone()));
-    if let Some(every) = config.refreshenv {
-        helping.spawn(heartbeat::refresh(
-            Arc::clone(&context),
-            every,
-            config.hostname.clone(),
-            stopping.clone(),
-        ));
+    helping.spawn(heartbeat::refresh(
+        Arc::clone(&context),
+        config.refreshenv,
+        lookout,
+        is_complete,
+        stopping.clone(),
+    ));
+    let mut hosting = JoinSet::new();
+    if !config.nopersistmods && !config.checkin {
+        hosting.spawn(persist::keep(Arc::clone(&context), config.clone(), stopping.clone()));
     }
     let (asked, asking) = Shutdown::new();
     if let Some(address) = config.socket.clone() {
@@ -244,6 +255,7 @@ async fn work(
     while let Some(ended) = working.join_next().await {
         outcome = outcome.and(flatten(ended));
     }
+    while hosting.join_next().await.is_some() {}
     helping.shutdown().await;
     finish(last, delivering, outcome).await
 }
@@ -308,8 +320,8 @@ async fn forget(context: Arc<Context>, shutdown: Shutdown) -> Result<(), Journal
 }
 
 fn load_trust(config: &AgentConfig) -> anyhow::Result<Trust> {
-    let (trust, warnings) =
-        Trust::load(&config.confdir).context("cannot load keys and access list")?;
+    let (trust, warnings) = Trust::load(&config.confdir, config.carried.as_deref())
+        .context("cannot load keys and access list")?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -321,13 +333,6 @@ fn load_trust(config: &AgentConfig) -> anyhow::Result<Trust> {
     }
     if config.onlyverifypubkey {
         tracing::warn!("onlyverifypubkey is on: every installed key may run every module");
-    }
-    for (on, key) in
-        [(config.discoverpublicip, "discoverpublicip"), (config.discoverawsmeta, "discoverawsmeta")]
-    {
-        if on {
-            tracing::warn!("{key} has no effect in this version: the values stay empty");
-        }
     }
     if config.unverifiabletargets == Unverifiable::Deny {
         tracing::info!("actions whose target cannot be verified here are refused");
@@ -353,14 +358,6 @@ fn open_journal(config: &AgentConfig, clock: &dyn Clock) -> anyhow::Result<(Jour
         recovered: Some(entry.attempts),
     };
     Ok((journal, pending.into_iter().map(job).collect()))
-}
-
-/// Names of the modules of this build, sorted.
-pub(crate) fn module_names() -> Vec<String> {
-    let mut names: Vec<String> =
-        mig_modules::registry().names().into_iter().map(str::to_owned).collect();
-    names.sort();
-    names
 }
 
 /// The executable that runs modules: this one.

@@ -1,9 +1,12 @@
 //! The configuration: built-in values, the file, and what comes out of both.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::embed::Carried;
 use crate::execute::child::Sandboxing;
+use crate::pem::Pem;
 use mig_runtime::Secret;
 use mig_runtime::config::{self, ConfigError};
 use mig_runtime::logging::LogConfig;
@@ -29,7 +32,8 @@ struct File {
     agent: AgentSection,
     stats: StatsSection,
     certs: CertsSection,
-    logging: LogConfig,
+    embed: EmbedSection,
+    logging: Option<LogConfig>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -48,6 +52,7 @@ struct AgentSection {
     installservice: Option<bool>,
     discoverpublicip: Option<bool>,
     discoverawsmeta: Option<bool>,
+    awsmetadata: Option<String>,
     checkin: Option<bool>,
     #[serde(deserialize_with = "optional_duration")]
     checkinwait: Option<Duration>,
@@ -80,6 +85,15 @@ struct CertsSection {
     ca: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
+}
+
+/// What a program shall carry beside the configuration; without effect when an
+/// agent reads its file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct EmbedSection {
+    acl: Option<PathBuf>,
+    keys: Option<PathBuf>,
 }
 
 /// What happens to an action whose target the agent cannot judge itself.
@@ -123,6 +137,8 @@ pub struct AgentConfig {
     pub installservice: bool,
     pub discoverpublicip: bool,
     pub discoverawsmeta: bool,
+    /// Where the cloud's metadata service is.
+    pub awsmetadata: String,
     /// Connect, work off what waits, and end.
     pub checkin: bool,
     /// Silence of the relay that ends a check-in.
@@ -136,9 +152,15 @@ pub struct AgentConfig {
     pub tags: Tags,
     pub maxactions: usize,
     pub budgets: Budgets,
-    pub ca: Option<PathBuf>,
-    pub cert: Option<PathBuf>,
-    pub key: Option<PathBuf>,
+    pub ca: Pem,
+    pub cert: Pem,
+    pub key: Pem,
+    /// The access list to embed.
+    pub embed_acl: Option<PathBuf>,
+    /// The folder of keys to embed.
+    pub embed_keys: Option<PathBuf>,
+    /// What the program itself carries.
+    pub carried: Option<Arc<Carried>>,
     /// The name to report instead of the host's own.
     pub hostname: Option<String>,
     pub rundir: PathBuf,
@@ -158,6 +180,7 @@ impl Default for AgentConfig {
             installservice: true,
             discoverpublicip: false,
             discoverawsmeta: false,
+            awsmetadata: "http://169.254.169.254".to_owned(),
             checkin: false,
             checkinwait: Duration::from_secs(10),
             extraprivacymode: false,
@@ -176,9 +199,12 @@ impl Default for AgentConfig {
                 processes: 64,
                 cgroups: true,
             },
-            ca: None,
-            cert: None,
-            key: None,
+            ca: Pem::None,
+            cert: Pem::None,
+            key: Pem::None,
+            embed_acl: None,
+            embed_keys: None,
+            carried: None,
             hostname: None,
             rundir: DEFAULT_RUNDIR.into(),
             confdir: DEFAULT_CONFDIR.into(),
@@ -196,19 +222,23 @@ pub fn half_the_cores() -> usize {
 
 impl AgentConfig {
     /// Reads the file `-c` names; without one the default file, and the
-    /// built-in values when that does not exist.
+    /// `builtin` values when that does not exist. What a file leaves out has its
+    /// built-in value.
     ///
     /// The second value says where the values came from.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] with file and line on anything that is not understood.
-    pub fn load(file: Option<&Path>) -> Result<(Self, Option<PathBuf>), ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        builtin: Self,
+    ) -> Result<(Self, Option<PathBuf>), ConfigError> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         if file.is_none() && !path.exists() {
-            return Ok((Self::default(), None));
+            return Ok((builtin, None));
         }
-        let config = Self::from_file(config::load_strict(path)?)?;
+        let config = Self::from_file(config::load_strict(path)?, builtin)?;
         Ok((config, Some(path.to_owned())))
     }
 
@@ -218,12 +248,28 @@ impl AgentConfig {
     ///
     /// As [`AgentConfig::load`].
     pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
-        Self::from_file(config::parse_strict(text, name)?)
+        Self::from_file(config::parse_strict(text, name)?, Self::default())
     }
 
-    fn from_file(file: File) -> Result<Self, ConfigError> {
-        let File { agent, stats, certs, logging } = file;
-        let builtin = Self::default();
+    /// The built-in values of a program that carries some.
+    pub(crate) fn parse_carried(carried: &Carried) -> Result<Self, ConfigError> {
+        let mut config = Self::parse(&carried.config, &carried.name)?;
+        // The paths were those of the machine that built.
+        config.ca = Pem::carried(carried.ca.as_ref());
+        config.cert = Pem::carried(carried.cert.as_ref());
+        config.key = Pem::carried(carried.key.as_ref());
+        (config.embed_acl, config.embed_keys) = (None, None);
+        config.validate()?;
+        config.carried = Some(Arc::new(carried.clone()));
+        Ok(config)
+    }
+
+    fn from_file(file: File, builtin: Self) -> Result<Self, ConfigError> {
+        let File { agent, stats, certs, embed, logging } = file;
+        let (ca, cert, key) = (Pem::file(certs.ca), Pem::file(certs.cert), Pem::file(certs.key));
+        // One of ours would not fit one of theirs.
+        let (cert, key) =
+            if cert.is_none() && key.is_none() { (builtin.cert, builtin.key) } else { (cert, key) };
         let filled = |list: String| {
             let parts = list.split(',').map(str::trim).filter(|part| !part.is_empty());
             parts.map(str::to_owned).collect::<Vec<_>>()
@@ -239,8 +285,11 @@ impl AgentConfig {
         let budgets = Budgets {
             time: agent.moduletimeout.unwrap_or(builtin.budgets.time),
             memory_bytes: megabytes(agent.modulememory, builtin.budgets.memory_bytes),
-            output_bytes: usize::try_from(megabytes(agent.moduleoutput, 20 * MEGABYTE))
-                .unwrap_or(usize::MAX),
+            output_bytes: usize::try_from(megabytes(
+                agent.moduleoutput,
+                builtin.budgets.output_bytes as u64,
+            ))
+            .unwrap_or(usize::MAX),
             threads: agent.modulethreads.unwrap_or(builtin.budgets.threads),
             sandbox: agent.modulesandbox.unwrap_or(builtin.budgets.sandbox),
             processes: agent.moduleprocesses.unwrap_or(builtin.budgets.processes),
@@ -253,11 +302,17 @@ impl AgentConfig {
                 .socket
                 .map_or(builtin.socket, |text| Some(text).filter(|t| !t.is_empty())),
             heartbeatfreq: agent.heartbeatfreq.unwrap_or(builtin.heartbeatfreq),
-            refreshenv: agent.refreshenv.filter(|every| !every.is_zero()),
+            refreshenv: agent
+                .refreshenv
+                .map_or(builtin.refreshenv, |every| Some(every).filter(|every| !every.is_zero())),
             isimmortal: agent.isimmortal.unwrap_or(builtin.isimmortal),
             installservice: agent.installservice.unwrap_or(builtin.installservice),
             discoverpublicip: agent.discoverpublicip.unwrap_or(builtin.discoverpublicip),
             discoverawsmeta: agent.discoverawsmeta.unwrap_or(builtin.discoverawsmeta),
+            awsmetadata: agent
+                .awsmetadata
+                .filter(|address| !address.is_empty())
+                .unwrap_or(builtin.awsmetadata),
             checkin: agent.checkin.unwrap_or(builtin.checkin),
             checkinwait: agent.checkinwait.unwrap_or(builtin.checkinwait),
             extraprivacymode: agent.extraprivacymode.unwrap_or(builtin.extraprivacymode),
@@ -268,13 +323,16 @@ impl AgentConfig {
             tags,
             maxactions: stats.maxactions.map_or(builtin.maxactions, usize::from),
             budgets,
-            ca: present(certs.ca),
-            cert: present(certs.cert),
-            key: present(certs.key),
-            hostname: agent.hostname.filter(|name| !name.is_empty()),
+            ca: if ca.is_none() { builtin.ca } else { ca },
+            cert,
+            key,
+            embed_acl: present(embed.acl),
+            embed_keys: present(embed.keys),
+            carried: builtin.carried,
+            hostname: agent.hostname.filter(|name| !name.is_empty()).or(builtin.hostname),
             rundir: present(agent.rundir).unwrap_or(builtin.rundir),
             confdir: present(agent.confdir).unwrap_or(builtin.confdir),
-            logging,
+            logging: logging.unwrap_or(builtin.logging),
         };
         config.validate()?;
         Ok(config)
@@ -309,7 +367,7 @@ impl AgentConfig {
         if self.maxactions > usize::from(MAX_ACTIONS) {
             return invalid("stats.maxactions", "must be 0 to 30");
         }
-        if self.cert.is_some() != self.key.is_some() {
+        if self.cert.is_none() != self.key.is_none() {
             return invalid("certs.cert", "certificate and key come together");
         }
         Ok(())
@@ -317,14 +375,12 @@ impl AgentConfig {
 
     /// One `NAME : value` line per setting, without secrets.
     pub fn describe(&self) -> String {
-        let path = |path: &Option<PathBuf>| {
-            path.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
-        };
         let lines = [
             ("ISIMMORTAL", self.isimmortal.to_string()),
             ("MUSTINSTALLSERVICE", self.installservice.to_string()),
             ("DISCOVERPUBLICIP", self.discoverpublicip.to_string()),
             ("DISCOVERAWSMETA", self.discoverawsmeta.to_string()),
+            ("AWSMETADATA", self.awsmetadata.clone()),
             ("CHECKIN", self.checkin.to_string()),
             ("CHECKINWAIT", duration::format(self.checkinwait)),
             ("EXTRAPRIVACYMODE", self.extraprivacymode.to_string()),
@@ -343,9 +399,9 @@ impl AgentConfig {
             ("MODULEPROCESSES", self.budgets.processes.to_string()),
             ("UNVERIFIABLETARGETS", format!("{:?}", self.unverifiabletargets).to_lowercase()),
             ("STATSMAXACTIONS", self.maxactions.to_string()),
-            ("CACERT", path(&self.ca)),
-            ("AGENTCERT", path(&self.cert)),
-            ("AGENTKEY", path(&self.key)),
+            ("CACERT", self.ca.to_string()),
+            ("AGENTCERT", self.cert.to_string()),
+            ("AGENTKEY", self.key.to_string()),
             ("HOSTNAME", self.hostname.clone().unwrap_or_default()),
             ("RUNDIR", self.rundir.display().to_string()),
             ("CONFDIR", self.confdir.display().to_string()),
@@ -393,6 +449,39 @@ mod tests {
 
     fn parse(text: &str) -> Result<AgentConfig, ConfigError> {
         AgentConfig::parse(text, "mig-agent.cfg")
+    }
+
+    #[test]
+    fn a_file_is_laid_over_what_the_program_carries() {
+        let carried = Carried {
+            cert: Some("cert".into()),
+            key: Some("key".into()),
+            ..Carried::new(
+                "built.cfg",
+                "[agent]\nrelay = \"amqp://a:pw@built/\"\nrefreshenv = \"5m\"\n\
+                 checkin = on\ntags = \"operator:it\"\n[certs]\ncert = a\nkey = b\n\
+                 [logging]\nmode = \"syslog\"\n",
+            )
+        };
+        let builtin = carried.settings().unwrap();
+        assert!(builtin.describe().contains("AGENTKEY : carried\n"));
+        let over = |text: &str| {
+            let file = config::parse_strict(text, "x").unwrap();
+            AgentConfig::from_file(file, builtin.clone()).unwrap()
+        };
+        let same = over("");
+        assert_eq!(same.describe(), builtin.describe());
+        assert_eq!(same.logging.mode, "syslog");
+        let other = over(
+            "[agent]\nrefreshenv = \"0s\"\ncheckin = off\ntags = \"site:b\"\n\
+             [certs]\ncert = /c\nkey = /k\n",
+        );
+        assert_eq!((other.refreshenv, other.checkin), (None, false));
+        assert_eq!(other.relay.expose(), "amqp://a:pw@built/");
+        assert_eq!(other.tags.len(), 2);
+        assert_eq!(other.key, Pem::File("/k".into()));
+        let half = config::parse_strict("[certs]\ncert = /c\n", "x").unwrap();
+        assert!(AgentConfig::from_file(half, builtin.clone()).is_err());
     }
 
     #[test]

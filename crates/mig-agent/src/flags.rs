@@ -14,11 +14,17 @@ usage: mig-agent [flags]
                standard input, result on standard output
   -i <file>    run the operations of an action file and print their results
   -p           with -m or -i: print for people instead of JSON
-  -q <text>    ask the running agent through its socket: pid, help, status
-  -u           started by an upgrade
+  -q <text>    ask the running agent through its socket: pid, help, status,
+               history; 'shutdown' stops it and waits until it is gone
+  -u           after an upgrade: install and start the service anew, and end
   -n           never start persistent modules
   -P <module>  host a persistent module
-  -S           print the effective settings
+  -S           print the effective settings, without secrets
+  -show <file> print what an agent's program carries, without secrets;
+               'self' is this one
+  -embed <cfg> make a copy of an agent's program that carries a configuration
+               and the keys, access list and certificates it names:
+               -from <program> (default: this one), -out <program>
   -V           print the version
 ";
 
@@ -44,6 +50,10 @@ pub struct Flags {
     pub no_persistent: bool,
     pub settings: bool,
     pub help: bool,
+    pub show: Option<PathBuf>,
+    pub embed: Option<PathBuf>,
+    pub from: Option<PathBuf>,
+    pub out: Option<PathBuf>,
 }
 
 impl Default for Flags {
@@ -62,6 +72,10 @@ impl Default for Flags {
             no_persistent: false,
             settings: false,
             help: false,
+            show: None,
+            embed: None,
+            from: None,
+            out: None,
         }
     }
 }
@@ -117,6 +131,10 @@ impl Flags {
                 "m" => flags.mode = text()?,
                 "i" => flags.action = Some(text()?.into()),
                 "q" => flags.query = Some(text()?),
+                "show" => flags.show = Some(text()?.into()),
+                "embed" => flags.embed = Some(text()?.into()),
+                "from" => flags.from = Some(text()?.into()),
+                "out" => flags.out = Some(text()?.into()),
                 "P" => flags.persistent = Some(text()?),
                 _ => return Err(UsageError::Unknown(name.to_owned())),
             }

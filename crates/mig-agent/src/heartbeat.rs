@@ -13,6 +13,7 @@ use mig_types::{Agent, AgentMode, Environment, QueueLoc, Tags, Timestamp, wire};
 
 use crate::backoff::{Backoff, jitter};
 use crate::context::Context;
+use crate::discovery::Discovery;
 
 /// Written after every heartbeat, for whoever watches the agent from outside.
 pub const OK_FILE: &str = "mig-agent.ok";
@@ -20,11 +21,42 @@ pub const OK_FILE: &str = "mig-agent.ok";
 /// Longest wait before a heartbeat that failed is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Time until what could not be found out is tried again; doubled each time.
+const FIRST_RETRY: Duration = Duration::from_mins(1);
+const LONGEST_RETRY: Duration = Duration::from_hours(1);
+
 /// What the host is called and what it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Surroundings {
     pub hostname: String,
     pub environment: Environment,
+}
+
+/// Looks at the host, and asks others about it.
+#[derive(Clone)]
+pub struct Lookout {
+    pub modules: Vec<String>,
+    /// Reported instead of the host's own name.
+    pub hostname: Option<String>,
+    pub discovery: Discovery,
+}
+
+impl Lookout {
+    /// What there is to see, and whether all of it could be seen. What others
+    /// cannot tell now stays as it was in `before`.
+    pub async fn look(&self, before: Option<&Environment>) -> (Surroundings, bool) {
+        let (modules, hostname) = (self.modules.clone(), self.hostname.clone());
+        let look = move || Surroundings::discover(&modules, hostname.as_deref());
+        let (seen, found) = tokio::join!(tokio::task::spawn_blocking(look), self.discovery.look());
+        let is_complete = found.is_complete();
+        // A look that panicked saw nothing.
+        let mut surroundings = seen.unwrap_or_else(|_| Surroundings {
+            hostname: String::new(),
+            environment: before.cloned().unwrap_or_default(),
+        });
+        found.enter(&mut surroundings.environment, before);
+        (surroundings, is_complete)
+    }
 }
 
 impl Surroundings {
@@ -129,25 +161,42 @@ fn mark(path: &Path, now: Timestamp) {
     }
 }
 
-/// Looks at the host again every `every`; what has changed goes into the next
-/// heartbeat.
+/// Looks at the host again every `every`, and sooner while something could not
+/// be found out; what has changed goes into the next heartbeat.
 pub async fn refresh(
     context: Arc<Context>,
-    every: Duration,
-    hostname: Option<String>,
+    every: Option<Duration>,
+    lookout: Lookout,
+    mut is_complete: bool,
     shutdown: Shutdown,
 ) {
+    let mut pause = FIRST_RETRY;
     loop {
+        let delay = match (every, is_complete) {
+            (None, true) => return,
+            (Some(every), true) => every,
+            (every, false) => {
+                let delay = pause;
+                pause = (pause * 2).min(LONGEST_RETRY);
+                every.map_or(delay, |every| every.min(delay))
+            }
+        };
         tokio::select! {
             () = shutdown.requested() => return,
-            () = tokio::time::sleep(every) => {}
+            () = tokio::time::sleep(delay) => {}
         }
-        let modules = context.record.borrow().environment.modules.clone();
-        let hostname = hostname.clone();
-        let look = tokio::task::spawn_blocking(move || {
-            Surroundings::discover(&modules, hostname.as_deref())
-        });
-        let Ok(found) = look.await else { continue };
+        let before = context.record.borrow().environment.clone();
+        let (found, complete) = tokio::select! {
+            () = shutdown.requested() => return,
+            seen = lookout.look(Some(&before)) => seen,
+        };
+        if found.hostname.is_empty() {
+            continue;
+        }
+        if complete {
+            pause = FIRST_RETRY;
+        }
+        is_complete = complete;
         let now = context.clock.now();
         context.record.send_if_modified(|agent| update(agent, found, now));
     }

@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use mig_runtime::Secret;
 use mig_types::QueueLoc;
 use mig_types::queueloc::MAX_LEN;
 
@@ -70,6 +71,17 @@ impl Identity {
         write_durably(&rundir.join(QUEUELOC_FILE), queueloc.as_str().as_bytes(), 0o400)?;
         write_durably(&rundir.join(ID_FILE), id.as_bytes(), 0o400)?;
         Ok(Self { id, queueloc })
+    }
+
+    /// The secret id kept in `rundir`, for who may read it; `None` when there
+    /// is none.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`] when the file cannot be read.
+    pub fn stored_id(rundir: &Path) -> Result<Option<Secret<String>>, IdentityError> {
+        let stored = read_small(&rundir.join(ID_FILE))?;
+        Ok(stored.filter(|id| is_valid_id(id)).map(Secret::new))
     }
 
     /// Whether `text` is the secret id.

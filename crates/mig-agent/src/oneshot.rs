@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mig_types::{Action, wire};
 
-use crate::agent::{module_names, own_program};
+use crate::agent::own_program;
 use crate::config::AgentConfig;
 use crate::execute::{Cages, Executor};
 use crate::report::Ending;
@@ -33,11 +33,13 @@ pub(crate) async fn run(config: &AgentConfig, file: &Path, print: bool) -> anyho
         program: own_program()?,
         budgets: config.budgets,
         privacy: config.extraprivacymode,
-        modules: module_names().into_iter().collect(),
+        modules: crate::modules::names().into_iter().collect(),
+        // Another process keeps them, if anyone does.
+        switchboard: crate::persist::Switchboard::of_this_program(),
         // An agent of the same run directory may be at work.
         cages: Cages::default(),
     };
-    let registry = mig_modules::registry();
+    let registry = crate::modules::registry();
     let mut results = Vec::new();
     let mut lines = Vec::new();
     for operation in action.operations() {

@@ -1,35 +1,27 @@
 //! How the relay is reached: address, certificates, proxies.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mig_relay::RelayConfig;
 
 use crate::config::AgentConfig;
-
-/// A file the connection needs is missing or unreadable.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read {path}")]
-pub struct CertificateError {
-    path: PathBuf,
-    source: std::io::Error,
-}
+use crate::pem::PemError;
 
 /// What the relay client needs, from the configuration, its certificate files
 /// and the environment variables `env` gives.
 ///
 /// # Errors
 ///
-/// [`CertificateError`] when a configured file cannot be read.
+/// [`PemError`] when a configured file cannot be read.
 pub fn relay_config(
     config: &AgentConfig,
     env: impl Fn(&str) -> Option<String>,
-) -> Result<RelayConfig, CertificateError> {
+) -> Result<RelayConfig, PemError> {
     let address = config.relay.expose();
     let mut relay = RelayConfig::new(address.clone());
-    relay.ca_pem = read(config.ca.as_deref())?;
-    relay.cert_pem = read(config.cert.as_deref())?;
-    relay.key_pem = read(config.key.as_deref())?;
+    relay.ca_pem = config.ca.read()?;
+    relay.cert_pem = config.cert.read()?;
+    relay.key_pem = config.key.read()?;
     // The protocol counts seconds in 16 bits.
     relay.heartbeat = (config.heartbeatfreq * 2).min(Duration::from_secs(u64::from(u16::MAX)));
     relay.proxies.clone_from(&config.proxies);
@@ -37,15 +29,8 @@ pub fn relay_config(
     Ok(relay)
 }
 
-fn read(path: Option<&Path>) -> Result<Option<Vec<u8>>, CertificateError> {
-    path.map(|path| {
-        std::fs::read(path).map_err(|source| CertificateError { path: path.to_owned(), source })
-    })
-    .transpose()
-}
-
 /// The host in `scheme://user:password@host:port/path`.
-fn host_of(address: &str) -> &str {
+pub(crate) fn host_of(address: &str) -> &str {
     let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
@@ -57,7 +42,10 @@ fn host_of(address: &str) -> &str {
 
 /// The proxy `HTTP_PROXY` names as `[user:password@]host:port`, unless the
 /// relay is on this machine or excepted by `NO_PROXY`.
-fn environment_proxy(host: &str, env: impl Fn(&str) -> Option<String>) -> Option<String> {
+pub(crate) fn environment_proxy(
+    host: &str,
+    env: impl Fn(&str) -> Option<String>,
+) -> Option<String> {
     let either = |upper: &str, lower: &str| env(upper).or_else(|| env(lower));
     let value = either("HTTP_PROXY", "http_proxy").filter(|value| !value.is_empty())?;
     if host == "localhost" || host == "::1" || host.starts_with("127.") {

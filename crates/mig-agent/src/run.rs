@@ -132,7 +132,7 @@ fn check_again(context: &Context, command: &Command, attempts: u64) -> Option<St
     }
     // Whoever reads can read again; what changes the host is not done twice.
     let twice = command.action.operations().iter().find(|operation| {
-        let registry = mig_modules::registry();
+        let registry = crate::modules::registry();
         registry.get(&operation.module).is_some_and(|module| module.needs().unconfined)
     });
     if attempts > 0

@@ -4,20 +4,30 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use mig_module::process::ServeOptions;
-use mig_types::wire;
-use serde_json::json;
 
 use crate::config::{AgentConfig, DEFAULT_FILE};
 use crate::execute::child::{self, ORDERS, Orders};
 use crate::flags::{Flags, MODE_AGENT, MODE_CHECKIN, USAGE};
-use crate::{VERSION, agent, oneshot, socket};
+use crate::identity::Identity;
+use crate::service::{self, Course};
+use crate::{VERSION, agent, embed, modules, oneshot, persist, socket};
 
 const PROGRAM: &str = "mig-agent";
 /// Exit code for a command line that makes no sense.
 const MISUSED: u8 = 2;
+
+/// [`start`] of a program with modules of its own choice.
+pub fn start_with(
+    modules: fn() -> mig_module::Registry,
+    args: impl IntoIterator<Item = OsString>,
+) -> ExitCode {
+    crate::modules::carry(modules);
+    start(args)
+}
 
 /// Runs the program with `args`, its own name not among them.
 pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -34,8 +44,17 @@ pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if flags.version {
         return print(&format!("{VERSION}\n"));
     }
+    if let Some(program) = &flags.show {
+        return match embed::show(program) {
+            Ok(text) => print(&text),
+            Err(error) => failed(&error.into()),
+        };
+    }
+    if let Some(file) = &flags.embed {
+        return carry(file, &flags);
+    }
     if let Some(module) = &flags.persistent {
-        return refuse_persistent(module);
+        return host_module(module, &flags);
     }
     let one_module = ![MODE_AGENT, MODE_CHECKIN].contains(&flags.mode.as_str())
         && flags.query.is_none()
@@ -59,37 +78,89 @@ pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             io::stdout().write_all(text.as_bytes()).context("cannot print")
         });
     }
-    if flags.upgrading {
-        return failed(&anyhow!("installing a service is not available in this version"));
-    }
     config.checkin |= flags.mode == MODE_CHECKIN;
-    daemon(config, flags.debug)
+    config.nopersistmods |= flags.no_persistent;
+    let course = service::course(service::circumstances(&flags, &config));
+    match course {
+        Course::Deploy => done(service::deploy(&flags, &config)),
+        Course::Detach => done(service::detach(&flags)),
+        Course::Stay | Course::Serve => daemon(config, &flags, course),
+    }
 }
 
-fn daemon(mut config: AgentConfig, debug: bool) -> ExitCode {
-    if debug {
+fn done(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn daemon(mut config: AgentConfig, flags: &Flags, course: Course) -> ExitCode {
+    let begun = Instant::now();
+    let before = config.clone();
+    if flags.debug {
         "stdout".clone_into(&mut config.logging.mode);
         "debug".clone_into(&mut config.logging.level);
     }
     mig_runtime::run(PROGRAM, |shutdown| async move {
         let _logging = mig_runtime::logging::init(PROGRAM, &config.logging)?;
-        agent::serve(config, shutdown).await
+        if course == Course::Serve {
+            tracing::info!("Running as a service.");
+            service::watch(flags, &config);
+        }
+        let Err(error) = agent::serve(config, shutdown).await else { return Ok(()) };
+        if service::is_revived(course, flags, &before, begun.elapsed()) {
+            tracing::error!(
+                severity = "emergency",
+                "the agent ends, and is started again: {error:#}"
+            );
+            return service::detach(flags);
+        }
+        Err(error)
     })
 }
 
 async fn talk(flags: &Flags, config: &AgentConfig) -> anyhow::Result<String> {
     if let Some(request) = &flags.query {
-        let address = config.socket.as_deref().context("the stat socket is off (agent.socket)")?;
-        return socket::query(address, request)
-            .await
-            .with_context(|| format!("cannot ask the agent at {address}"));
+        return ask(request, config).await;
     }
     let file = flags.action.as_deref().unwrap_or(Path::new(""));
     oneshot::run(config, file, flags.print).await
 }
 
+/// `-q`. What only the owner may ask is asked with the id that only the owner
+/// can read.
+async fn ask(request: &str, config: &AgentConfig) -> anyhow::Result<String> {
+    let address = config.socket.as_deref().context("the stat socket is off (agent.socket)")?;
+    let failed = || format!("cannot ask the agent at {address}");
+    let words: Vec<&str> = request.split_whitespace().collect();
+    let stored;
+    let id = match *words.as_slice() {
+        ["shutdown" | "history"] => {
+            stored = Identity::stored_id(&config.rundir)
+                .context("cannot read the agent's id")?
+                .with_context(|| format!("no agent id in {}", config.rundir.display()))?;
+            stored.expose().as_str()
+        }
+        ["shutdown" | "history", id] => id,
+        _ => return socket::query(address, request).await.with_context(failed),
+    };
+    if words.first() == Some(&"history") {
+        return socket::query(address, &format!("history {id}")).await.with_context(failed);
+    }
+    let _ = writeln!(io::stderr(), "Stopping the agent at {address}");
+    socket::stop(address, id)
+        .await
+        .with_context(|| format!("cannot stop the agent at {address}"))?;
+    Ok("done\n".to_owned())
+}
+
 fn load(flags: &Flags) -> anyhow::Result<AgentConfig> {
-    let (config, source) = AgentConfig::load(flags.config.as_deref())?;
+    let builtin = match embed::own()? {
+        Some(carried) => carried.settings()?,
+        None => AgentConfig::default(),
+    };
+    let (config, source) = AgentConfig::load(flags.config.as_deref(), builtin)?;
     let mut stderr = io::stderr();
     // Nobody reads it: no reason to stop.
     let _ = match source {
@@ -103,6 +174,23 @@ fn load(flags: &Flags) -> anyhow::Result<AgentConfig> {
     Ok(config)
 }
 
+/// `-embed`.
+fn carry(file: &Path, flags: &Flags) -> ExitCode {
+    let embedded = || -> anyhow::Result<()> {
+        let to = flags.out.as_deref().context("-embed needs -out <program>")?;
+        let from = match &flags.from {
+            Some(from) => from.clone(),
+            None => agent::own_program()?,
+        };
+        let (carried, odd) = embed::gather(file)?;
+        for text in odd {
+            let _ = writeln!(io::stderr(), "[warn] {text}");
+        }
+        Ok(embed::embed(&carried, &from, to)?)
+    };
+    done(embedded())
+}
+
 /// A module process of the daemon.
 fn run_ordered(flags: &Flags, orders: &OsString) -> ExitCode {
     let orders: Option<Orders> = orders.to_str().and_then(|text| serde_json::from_str(text).ok());
@@ -114,7 +202,7 @@ fn run_ordered(flags: &Flags, orders: &OsString) -> ExitCode {
 
 /// A module run by a person.
 fn run_by_hand(flags: &Flags, config: &AgentConfig) -> ExitCode {
-    if flags.print && mig_modules::registry().get(&flags.mode).is_none() {
+    if flags.print && modules::registry().get(&flags.mode).is_none() {
         return print(&format!("[error] no printer available for module '{}'\n", flags.mode));
     }
     let options = ServeOptions {
@@ -127,7 +215,7 @@ fn run_by_hand(flags: &Flags, config: &AgentConfig) -> ExitCode {
 }
 
 fn run_module(module: &str, orders: Option<&Orders>, options: ServeOptions) -> ExitCode {
-    let registry = mig_modules::registry();
+    let registry = modules::registry();
     let served = child::run(&registry, module, orders, options, io::stdin(), io::stdout().lock());
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -135,13 +223,24 @@ fn run_module(module: &str, orders: Option<&Orders>, options: ServeOptions) -> E
     }
 }
 
-/// What the host of persistent modules expects to hear from one that is none.
-fn refuse_persistent(module: &str) -> ExitCode {
-    let text = format!("module {module} is not a persistent module");
-    let message = json!({ "class": "log", "parameters": { "message": text } });
-    match wire::to_string(&message) {
-        Ok(line) => print(&format!("{line}\n")),
-        Err(error) => failed(&error.into()),
+/// `-P`: the process of a persistent module, started by the agent or by a person.
+fn host_module(module: &str, flags: &Flags) -> ExitCode {
+    let orders = match std::env::var(persist::host::ORDERS) {
+        Ok(text) => serde_json::from_str(&text).map_err(Into::into),
+        Err(_) => load(flags).map(|config| persist::host::Orders {
+            parent: 0,
+            socket: persist::socket_path(&config.rundir, module),
+            memory_bytes: config.budgets.memory_bytes,
+            sandbox: config.budgets.sandbox,
+        }),
+    };
+    match orders {
+        Ok(orders) => match persist::host::run(modules::registry(), module, &orders) {
+            Ok(()) => ExitCode::SUCCESS,
+            // The agent has heard it where it listens.
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err(error) => failed(&error),
     }
 }
 

@@ -8,6 +8,8 @@ use mig_sign::keyring::Keyring;
 use mig_types::{Acl, AclEntry, wire};
 use serde_json::Value;
 
+use crate::embed::Carried;
+
 /// The access list, in the configuration directory.
 pub const ACL_FILE: &str = "acl.cfg";
 /// The folder of public keys, in the configuration directory.
@@ -35,17 +37,34 @@ pub enum TrustError {
 impl Trust {
     /// Reads `acl.cfg` and `agentkeys/` below `confdir`.
     ///
-    /// Without a file the built-in values hold: no key, and nobody may run
-    /// anything. A key that cannot be used is left out and reported.
+    /// Each takes the place of what the program carries. Where there is neither,
+    /// there is no key, and nobody may run anything. A key that cannot be used
+    /// is left out and reported.
     ///
     /// # Errors
     ///
     /// [`TrustError`] when something is there that cannot be read.
-    pub fn load(confdir: &Path) -> Result<(Self, Vec<String>), TrustError> {
-        let mut warnings = Vec::new();
+    pub fn load(
+        confdir: &Path,
+        carried: Option<&Carried>,
+    ) -> Result<(Self, Vec<String>), TrustError> {
+        let (builtin, mut warnings) =
+            carried.map_or_else(|| (Self::nobody(), Vec::new()), Carried::trust);
         let acl = load_acl(&confdir.join(ACL_FILE), &mut warnings)?;
         let keyring = load_keys(&confdir.join(KEYS_DIR), &mut warnings)?;
-        Ok((Self { keyring, acl }, warnings))
+        let trust =
+            Self { keyring: keyring.unwrap_or(builtin.keyring), acl: acl.unwrap_or(builtin.acl) };
+        Ok((trust, warnings))
+    }
+
+    /// No key, and an access list that lets nobody in.
+    pub(crate) fn nobody() -> Self {
+        Self { keyring: Keyring::default(), acl: builtin_acl() }
+    }
+
+    /// Reads an access list: one document, or a list of them.
+    pub(crate) fn parse_acl(text: &[u8], warnings: &mut Vec<String>) -> Result<Acl, TrustError> {
+        parse_acl(text, Path::new(ACL_FILE), warnings)
     }
 }
 
@@ -57,14 +76,17 @@ fn builtin_acl() -> Acl {
     acl
 }
 
-fn load_acl(path: &Path, warnings: &mut Vec<String>) -> Result<Acl, TrustError> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(builtin_acl()),
-        Err(source) => return Err(TrustError::Read { path: path.to_owned(), source }),
-    };
+fn load_acl(path: &Path, warnings: &mut Vec<String>) -> Result<Option<Acl>, TrustError> {
+    match fs::read(path) {
+        Ok(text) => parse_acl(&text, path, warnings).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(TrustError::Read { path: path.to_owned(), source }),
+    }
+}
+
+fn parse_acl(text: &[u8], path: &Path, warnings: &mut Vec<String>) -> Result<Acl, TrustError> {
     let invalid = |source| TrustError::Acl { path: path.to_owned(), source };
-    let documents: Vec<Acl> = match wire::value_from_slice(&text).map_err(invalid)? {
+    let documents: Vec<Acl> = match wire::value_from_slice(text).map_err(invalid)? {
         Value::Array(list) => {
             list.into_iter().map(wire::from_value).collect::<Result<_, _>>().map_err(invalid)?
         }
@@ -89,7 +111,7 @@ fn load_acl(path: &Path, warnings: &mut Vec<String>) -> Result<Acl, TrustError> 
     Ok(acl)
 }
 
-fn load_keys(folder: &Path, warnings: &mut Vec<String>) -> Result<Keyring, TrustError> {
+fn load_keys(folder: &Path, warnings: &mut Vec<String>) -> Result<Option<Keyring>, TrustError> {
     let read = |path: &Path| {
         let path = path.to_owned();
         move |source| TrustError::Read { path, source }
@@ -97,7 +119,7 @@ fn load_keys(folder: &Path, warnings: &mut Vec<String>) -> Result<Keyring, Trust
     let mut keyring = Keyring::default();
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(keyring),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(read(folder)(source)),
     };
     let mut paths = Vec::new();
@@ -119,7 +141,7 @@ fn load_keys(folder: &Path, warnings: &mut Vec<String>) -> Result<Keyring, Trust
             warnings.push(format!("key {} is left out: {reason}", path.display()));
         }
     }
-    Ok(keyring)
+    Ok(Some(keyring))
 }
 
 #[cfg(test)]
@@ -129,7 +151,7 @@ mod tests {
     #[test]
     fn without_files_nobody_may_run_anything() {
         let dir = tempfile::tempdir().unwrap();
-        let (trust, warnings) = Trust::load(dir.path()).unwrap();
+        let (trust, warnings) = Trust::load(dir.path(), None).unwrap();
         assert!(trust.keyring.is_empty() && warnings.is_empty());
         let entry = trust.acl.entry("file").unwrap();
         assert_eq!(entry.minimumweight, 1);
@@ -137,11 +159,27 @@ mod tests {
     }
 
     #[test]
+    fn files_take_the_place_of_what_is_carried() {
+        let carried = Carried {
+            acl: Some(r#"{"ping":{"minimumweight":7,"investigators":{}}}"#.into()),
+            ..Carried::new("x", "")
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let load = || Trust::load(dir.path(), Some(&carried)).unwrap().0;
+        assert_eq!(load().acl.entry("ping").unwrap().minimumweight, 7);
+        assert!(load().acl.entry("file").is_none());
+        fs::write(dir.path().join(ACL_FILE), r#"{"file":{"minimumweight":1,"investigators":{}}}"#)
+            .unwrap();
+        assert!(load().acl.entry("ping").is_none());
+        assert!(load().acl.entry("file").is_some());
+    }
+
+    #[test]
     fn a_broken_access_list_is_fatal() {
         for text in ["", "{", "[1]", "{\"default\":{\"minimumweight\":\"1\"}}"] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join(ACL_FILE), text).unwrap();
-            assert!(Trust::load(dir.path()).is_err(), "{text:?}");
+            assert!(Trust::load(dir.path(), None).is_err(), "{text:?}");
         }
     }
 
@@ -156,7 +194,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let list = format!("[{},{},{}]", one("default", 2), one("file", 1), one("file", 0));
         fs::write(dir.path().join(ACL_FILE), list).unwrap();
-        let (trust, warnings) = Trust::load(dir.path()).unwrap();
+        let (trust, warnings) = Trust::load(dir.path(), None).unwrap();
         assert_eq!(trust.acl.entry("file").unwrap().minimumweight, 1);
         assert_eq!(trust.acl.entry("netstat").unwrap().minimumweight, 2);
         assert_eq!(warnings, ["access list: permission 'file' occurs twice, the first counts"]);
@@ -172,7 +210,7 @@ mod tests {
         let good =
             mig_sign::sign::SecretKey::generate_ed25519("Bob <bob@example.net>", now).unwrap();
         fs::write(keys.join("good.asc"), good.public_armored().unwrap()).unwrap();
-        let (trust, warnings) = Trust::load(dir.path()).unwrap();
+        let (trust, warnings) = Trust::load(dir.path(), None).unwrap();
         assert_eq!(trust.keyring.len(), 1);
         assert!(trust.keyring.contains(good.fingerprint()));
         assert_eq!(warnings.len(), 2, "{warnings:?}");

@@ -13,6 +13,7 @@ pub mod pkg;
 pub mod priority;
 #[cfg(target_os = "linux")]
 pub mod process;
+pub mod service;
 
 #[cfg(target_os = "linux")]
 pub mod thrift;

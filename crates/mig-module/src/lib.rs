@@ -4,6 +4,7 @@ pub mod args;
 mod budget;
 pub mod compress;
 mod module;
+pub mod persist;
 pub mod process;
 pub mod regex;
 mod registry;

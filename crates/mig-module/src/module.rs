@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::args::UsageError;
 use crate::budget::Budget;
+use crate::persist::Persistent;
 use crate::report::Report;
 use crate::text;
 
@@ -120,6 +121,11 @@ pub trait Module: Send + Sync {
         Needs::default()
     }
 
+    /// What it adds when it lives as long as the agent.
+    fn persistent(&self) -> Option<&dyn Persistent> {
+        None
+    }
+
     /// Checks parameters without touching the host.
     fn validate(&self, params: &Self::Params) -> Result<(), ModuleError>;
 
@@ -161,6 +167,11 @@ pub trait DynModule: Send + Sync {
 
     fn needs(&self) -> Needs;
 
+    /// What it adds when it lives as long as the agent.
+    fn persistent(&self) -> Option<&dyn Persistent> {
+        None
+    }
+
     /// Runs on parameters as they travel. A failure is a result, too.
     fn run_json(&self, host: &dyn Host, params: Value, budget: &Budget) -> ModuleResult;
 
@@ -200,6 +211,10 @@ impl<M: Module> DynModule for M {
 
     fn needs(&self) -> Needs {
         Module::needs(self)
+    }
+
+    fn persistent(&self) -> Option<&dyn Persistent> {
+        Module::persistent(self)
     }
 
     fn run_json(&self, host: &dyn Host, params: Value, budget: &Budget) -> ModuleResult {

@@ -54,6 +54,16 @@ pub fn parameters_message(params: &Value) -> Vec<u8> {
     wire::to_vec(&message).unwrap_or_default()
 }
 
+/// [`parameters_message`] for a persistent module that answers at `persistsock`.
+pub fn question_message(params: &Value, persistsock: &str) -> Vec<u8> {
+    let message = Message {
+        class: "parameters".to_owned(),
+        parameters: params.clone(),
+        persistsock: persistsock.to_owned(),
+    };
+    wire::to_vec(&message).unwrap_or_default()
+}
+
 /// Reads one parameters message, runs the module on this machine, and writes
 /// exactly one result document without a newline. With `print`, lines instead.
 ///
@@ -111,7 +121,7 @@ fn answer(
     registry: &Registry,
     name: &str,
     options: &ServeOptions,
-    (params, stop): (Result<Value, String>, &Stop),
+    (params, stop): (Result<(Value, String), String>, &Stop),
     mut output: impl Write,
 ) -> std::io::Result<()> {
     let Some(module) = registry.get(name) else {
@@ -121,7 +131,10 @@ fn answer(
     };
     let document = params
         .map_err(ModuleResult::failed)
-        .and_then(|params| run(module, host, params, options, stop))
+        .and_then(|(params, persistsock)| match module.persistent() {
+            Some(_) => ask(module, &params, &persistsock, options.privacy),
+            None => run(module, host, params, options, stop),
+        })
         .or_else(|failure| wire::to_vec(&failure))
         .map_err(std::io::Error::other)?;
     if options.print {
@@ -134,7 +147,30 @@ fn answer(
     output.flush()
 }
 
-fn run(
+/// Lets the process of a persistent module answer.
+fn ask(
+    module: &dyn DynModule,
+    params: &Value,
+    persistsock: &str,
+    privacy: bool,
+) -> Result<Vec<u8>, ModuleResult> {
+    module.validate_json(params).map_err(|error| ModuleResult::failed(error.one_line()))?;
+    if persistsock.is_empty() {
+        return Err(ModuleResult::failed("no persistsock set in message".to_owned()));
+    }
+    let answer = crate::persist::query(persistsock, params)?;
+    if !privacy {
+        return Ok(answer);
+    }
+    let masked =
+        wire::from_slice::<ModuleResult>(answer.trim_ascii_end()).and_then(|mut result| {
+            module.mask(&mut result);
+            wire::to_vec(&result)
+        });
+    masked.map_err(|_| ModuleResult::failed("the module answered what is not a result".to_owned()))
+}
+
+pub(crate) fn run(
     module: &dyn DynModule,
     host: &dyn Host,
     params: Value,
@@ -177,7 +213,8 @@ fn listen(mut input: impl BufRead, stop: &Stop) {
     }
 }
 
-fn read_parameters(mut input: impl BufRead) -> Result<Value, String> {
+/// Parameters, and where to ask.
+pub(crate) fn read_parameters(mut input: impl BufRead) -> Result<(Value, String), String> {
     let mut line = Vec::new();
     input
         .read_until(b'\n', &mut line)
@@ -198,7 +235,7 @@ fn read_parameters(mut input: impl BufRead) -> Result<Value, String> {
     if message.class != "parameters" {
         return Err("unexpected input is not module parameters".to_owned());
     }
-    Ok(message.parameters)
+    Ok((message.parameters, message.persistsock))
 }
 
 fn lines(module: &dyn DynModule, document: &[u8]) -> Vec<String> {

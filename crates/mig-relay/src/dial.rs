@@ -55,6 +55,28 @@ pub(crate) enum DialError {
     Proxy { proxy: String, status: String },
 }
 
+/// Opens a connection to any host the way relays are reached: through each of
+/// `proxies` (`[user:password@]host:port`) in turn, then directly. `timeout` is
+/// for one attempt.
+///
+/// # Errors
+///
+/// Why the last way did not lead there.
+pub async fn connect_through(
+    host: &str,
+    port: u16,
+    proxies: &[String],
+    timeout: Duration,
+) -> io::Result<TcpStream> {
+    let mut ways = proxies
+        .iter()
+        .map(|proxy| Proxy::parse(proxy).map(Some).map_err(io::Error::other))
+        .collect::<io::Result<Vec<_>>>()?;
+    ways.push(None);
+    let dialer = Dialer { host: host.to_owned(), port, ways, tls: None, timeout };
+    dialer.dial().await.map(|dialled| dialled.stream).map_err(io::Error::other)
+}
+
 impl Dialer {
     pub(crate) fn new(address: &Address, config: &RelayConfig) -> Result<Self, RelayError> {
         let bad = |reason: String| RelayError::Address { address: address.to_string(), reason };

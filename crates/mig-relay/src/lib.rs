@@ -19,6 +19,7 @@ use bytes::Bytes;
 use mig_types::QueueLoc;
 
 pub use config::{RelayConfig, connect};
+pub use dial::connect_through;
 pub use local::{LocalRelay, open_local};
 pub use names::MAX_BODY;
 #[doc(hidden)]

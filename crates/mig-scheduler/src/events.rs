@@ -38,12 +38,11 @@ pub(crate) async fn publish(scheduler: &Scheduler, events: Vec<(&'static str, By
     let mut rest: BTreeMap<&'static str, Vec<Message>> = BTreeMap::new();
     for (key, body) in events {
         let message = Message { route: Route::Event(key.to_owned()), body, ttl: TTL };
-        match rest.get_mut(key) {
-            Some(others) => others.push(message),
-            None => {
-                rest.insert(key, Vec::new());
-                first.push(message);
-            }
+        if let Some(others) = rest.get_mut(key) {
+            others.push(message);
+        } else {
+            rest.insert(key, Vec::new());
+            first.push(message);
         }
     }
     let unheard = deliver(scheduler, first).await;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mig_host::process::{Process, is_same};
+use mig_host::service;
 
 use crate::Params;
 
@@ -51,6 +52,10 @@ pub(crate) fn destroy(params: &Params) -> Result<Done, String> {
             fs::remove_file(&path)
                 .map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
             removed = format!(" and its executable removed from {}", path.display());
+            // Its service would be missed, and started again in vain.
+            if let Err(error) = service::forget(&path, Path::new("/")) {
+                errors.push(format!("its service is left: {error}"));
+            }
         } else {
             errors.push(format!(
                 "Executable not removed because {} is another file or gone",

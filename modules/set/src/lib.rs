@@ -9,6 +9,8 @@ pub fn registry() -> Registry {
         Box::new(mig_module_agentdestroy::AgentDestroy),
         #[cfg(feature = "module-example")]
         Box::new(mig_module_example::Example),
+        #[cfg(feature = "module-examplepersist")]
+        Box::new(mig_module_examplepersist::ExamplePersist),
         #[cfg(feature = "module-file")]
         Box::new(mig_module_file::File),
         #[cfg(feature = "module-memory")]

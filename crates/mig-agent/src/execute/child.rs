@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mig_module::compress;
-use mig_module::process::{ServeOptions, parameters_message, serve_until_stopped};
+use mig_module::process::{
+    ServeOptions, parameters_message, question_message, serve_until_stopped,
+};
 use mig_module::{DynModule, Needs, Registry};
 use mig_types::{ModuleResult, Operation, wire};
 use serde::{Deserialize, Serialize};
@@ -79,7 +81,7 @@ pub fn run(
     let Some(orders) = orders else {
         return serve_until_stopped(registry, module, options, input, output);
     };
-    let needs = registry.get(module).map(DynModule::needs).unwrap_or_default();
+    let needs = registry.get(module).map(needs).unwrap_or_default();
     if let Err(error) = confine(orders).and_then(|()| enter_sandbox(orders.sandbox, needs)) {
         let result = ModuleResult::failed(format!("module cannot be confined: {error}"));
         return write_result(&mut output, &result);
@@ -96,6 +98,14 @@ pub fn run(
     }
 }
 
+fn needs(module: &dyn DynModule) -> Needs {
+    match module.persistent() {
+        // Carries a question to a process that is confined, and the answer back.
+        Some(_) => Needs { unconfined: true, ..Needs::default() },
+        None => module.needs(),
+    }
+}
+
 fn write_result(output: &mut impl Write, result: &ModuleResult) -> io::Result<()> {
     output.write_all(&wire::to_vec(result).map_err(io::Error::other)?)?;
     output.flush()
@@ -108,6 +118,7 @@ fn decompress(input: impl Read) -> Result<Vec<u8>, String> {
     #[serde(default)]
     struct Message {
         parameters: Value,
+        persistsock: String,
     }
     let mut text = Vec::new();
     BufReader::new(input)
@@ -120,7 +131,10 @@ fn decompress(input: impl Read) -> Result<Vec<u8>, String> {
     drop(text);
     let parameters = compress::decompress_parameters(&operation, compress::MAX_PARAMETERS)
         .map_err(|error| format!("cannot decompress parameters: {error}"))?;
-    Ok(parameters_message(&parameters))
+    if message.persistsock.is_empty() {
+        return Ok(parameters_message(&parameters));
+    }
+    Ok(question_message(&parameters, &message.persistsock))
 }
 
 /// Takes from this process what the module does not need, for good.

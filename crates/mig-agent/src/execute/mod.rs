@@ -5,10 +5,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mig_module::process::{parameters_message, question_message};
 use mig_runtime::clock::Clock;
 use mig_types::{Action, Operation};
 
 use crate::config::Budgets;
+use crate::persist::{Line, Switchboard};
 use crate::report::{Ending, Limit};
 
 mod cage;
@@ -34,6 +36,8 @@ pub struct Executor {
     pub privacy: bool,
     /// Names of the modules this build has.
     pub modules: BTreeSet<String>,
+    /// Where persistent modules answer.
+    pub switchboard: Switchboard,
     /// Where runs are kept apart.
     pub cages: Cages,
 }
@@ -86,6 +90,13 @@ impl Executor {
             sandbox: self.budgets.sandbox,
             cgroup: cage.entrance().map(PathBuf::from),
         };
+        let input = match self.switchboard.line(&operation.module) {
+            Line::OneShot => parameters_message(&operation.parameters),
+            Line::At(spec) => question_message(&operation.parameters, &spec),
+            Line::NotRegistered => {
+                return Ending::Broken(format!("module {} is not registered", operation.module));
+            }
+        };
         let job = process::Job {
             program: &self.program,
             module: operation.module.to_lowercase(),
@@ -93,7 +104,7 @@ impl Executor {
                 Ok(text) => OsString::from(text),
                 Err(error) => return Ending::Broken(format!("cannot start module: {error}")),
             },
-            input: mig_module::process::parameters_message(&operation.parameters),
+            input,
             time,
             output_bytes: output,
             cage,

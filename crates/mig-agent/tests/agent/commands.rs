@@ -171,6 +171,6 @@ async fn the_program_by_hand() {
     assert!(output.starts_with("[\n  {"), "{output}");
 
     let (code, output) = run(&["-P", "file"], vec![]).await;
-    assert_eq!(code, Some(0));
+    assert_eq!(code, Some(1));
     assert!(output.contains("is not a persistent module"));
 }

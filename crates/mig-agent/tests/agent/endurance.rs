@@ -168,35 +168,6 @@ async fn a_module_that_says_or_takes_too_much_is_killed() {
     assert_eq!(stage.ask(action).await.status, CommandStatus::Success);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_stat_socket_answers_its_owner() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let address = format!("127.0.0.1:{port}");
-    let mut stage = Stage::play(&format!("socket = \"{address}\"")).await;
-    let action = stage.action(vec![by_name(&stage.path("conf"), "acl")]);
-    let name = action.name.clone();
-    stage.ask(action).await;
-    let config = stage.path("agent.cfg");
-    let ask = async |request: String| {
-        let output = stage::program().arg("-c").arg(&config).arg("-q").arg(request).output();
-        let output = output.await.unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
-    };
-    assert_eq!(ask("pid".into()).await, (Some(0), format!("{}\n", stage.pid())));
-    assert!(ask("help".into()).await.1.contains("\npid "));
-    assert_eq!(ask("nonsense".into()).await.1, "unknown command\n");
-    let history = ask("history".into()).await.1;
-    assert!(history.contains(&name) && history.contains(stage.key.fingerprint().as_str()));
-    let status = ask("status".into()).await.1;
-    assert!(!status.contains(&stage.queueloc), "{status}");
-    assert!(ask("shutdown x".into()).await.1.contains("refused"));
-    let id = std::fs::read_to_string(stage.path("run/.migagtid")).unwrap();
-    assert_eq!(ask(format!("shutdown {id}")).await.1, "shutdown requested\n");
-    let mut agent = stage.agent.take().unwrap();
-    let ended = tokio::time::timeout(stage::PATIENCE, agent.wait());
-    assert_eq!(ended.await.unwrap().unwrap().code(), Some(0));
-}
-
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_ends_the_other_agent_and_no_other() {

@@ -259,7 +259,7 @@ async fn next(consumer: &mut dyn Consumer, what: &str) -> Vec<u8> {
 
 /// The agent's executable.
 pub(crate) fn program() -> tokio::process::Command {
-    tokio::process::Command::new(env!("CARGO_BIN_EXE_mig-agent"))
+    tokio::process::Command::new(crate::AGENT)
 }
 
 /// Another program with nothing to read, killed with its handle.

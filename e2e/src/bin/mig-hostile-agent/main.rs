@@ -94,7 +94,7 @@ fn main() -> ExitCode {
 fn daemon() -> ExitCode {
     mig_runtime::run("mig-agent", |shutdown| async move {
         let file = std::env::args().nth(2).context("-c <file>")?;
-        let (mut config, _) = AgentConfig::load(Some(Path::new(&file)))?;
+        let (mut config, _) = AgentConfig::load(Some(Path::new(&file)), AgentConfig::default())?;
         "stdout".clone_into(&mut config.logging.mode);
         "debug".clone_into(&mut config.logging.level);
         let _logging = mig_runtime::logging::init("mig-agent", &config.logging)?;

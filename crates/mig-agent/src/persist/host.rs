@@ -1,0 +1,174 @@
+//! `-P <module>`: the process of a persistent module, seen from inside.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mig_module::Registry;
+use mig_module::persist::{Outlet, session};
+use serde::{Deserialize, Serialize};
+
+use crate::execute::child::Sandboxing;
+
+/// Environment variable by which the agent gives its orders.
+pub const ORDERS: &str = "MIG_PERSIST_ORDERS";
+
+/// What the agent tells the process of a persistent module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orders {
+    /// Process id of the agent; 0 when nobody watches.
+    pub parent: u32,
+    /// Where questions come in.
+    pub socket: PathBuf,
+    pub memory_bytes: u64,
+    pub sandbox: Sandboxing,
+}
+
+/// Hosts a module until the agent closes the standard input.
+///
+/// # Errors
+///
+/// Why it cannot go on; the agent has been told.
+pub fn run(registry: Registry, module: &str, orders: &Orders) -> Result<(), String> {
+    let outlet = Outlet::new(std::io::stdout());
+    let registry = Arc::new(registry);
+    let prepared = if registry.get(module).is_some_and(|found| found.persistent().is_some()) {
+        prepare(&registry, module, orders)
+    } else {
+        Err(format!("module {module} is not a persistent module"))
+    };
+    match prepared {
+        Ok((spec, connections)) => {
+            session(&registry, module, &spec, std::io::stdin(), &outlet, connections)
+        }
+        Err(reason) => {
+            outlet.log(&reason);
+            Err(reason)
+        }
+    }
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::fs::{self, File, Permissions};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::time::Duration;
+
+    use mig_module::persist::{Connection, Persistent};
+    use mig_module::{Needs, Registry};
+
+    use super::{Orders, Sandboxing};
+
+    /// Longest silence of somebody with a question.
+    const SILENCE: Duration = Duration::from_secs(10);
+    /// Connections that wait for a thread.
+    const WAITING: usize = 16;
+
+    type Connections = Receiver<Box<dyn Connection>>;
+
+    /// Opens the socket, then gives up what the module does not need.
+    pub(super) fn prepare(
+        registry: &Registry,
+        module: &str,
+        orders: &Orders,
+    ) -> Result<(String, Connections), String> {
+        let found = registry.get(module).and_then(|found| found.persistent());
+        let needs = found.map(Persistent::needs).unwrap_or_default();
+        confine(orders).map_err(|error| format!("cannot confine the module: {error}"))?;
+        let shown = orders.socket.display();
+        let listener = listen(&orders.socket).map_err(|error| format!("{shown}: {error}"))?;
+        let (sender, connections) = sync_channel(WAITING);
+        // The sandbox knows no strangers. This thread stays outside, takes them
+        // in, and looks at nothing they say.
+        let welcome = move || {
+            while let Ok((stream, _)) = listener.accept() {
+                if !welcome(stream, &sender) {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().spawn(welcome).map_err(|error| error.to_string())?;
+        enter(orders.sandbox, &needs)?;
+        Ok((format!("unix:{shown}"), connections))
+    }
+
+    fn listen(path: &std::path::Path) -> std::io::Result<UnixListener> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        Ok(listener)
+    }
+
+    /// Whether there is still somebody to answer.
+    fn welcome(stream: UnixStream, sender: &SyncSender<Box<dyn Connection>>) -> bool {
+        let limited = stream
+            .set_read_timeout(Some(SILENCE))
+            .and_then(|()| stream.set_write_timeout(Some(SILENCE)));
+        if limited.is_err() {
+            return true;
+        }
+        // Plain reads and writes: the calls of sockets are not for the module.
+        sender.send(Box::new(File::from(OwnedFd::from(stream)))).is_ok()
+    }
+
+    fn enter(sandboxing: Sandboxing, needs: &Needs) -> Result<(), String> {
+        if sandboxing == Sandboxing::Off || needs.unconfined {
+            return Ok(());
+        }
+        let sandbox = mig_sandbox::enter(&mig_sandbox::Profile {
+            reads: needs.reads,
+            network: needs.network,
+            kernel_sockets: needs.kernel_sockets,
+            programs: needs.programs,
+            processes: needs.processes,
+            signals: needs.signals,
+        });
+        if sandboxing == Sandboxing::Require && !sandbox.is_complete() {
+            return Err(format!("agent.modulesandbox = require, but {sandbox}"));
+        }
+        Ok(())
+    }
+
+    /// Binds this process to the life of the agent, and to its memory.
+    fn confine(orders: &Orders) -> std::io::Result<()> {
+        use rustix::process::{Resource, Rlimit, nice, setrlimit};
+        #[cfg(target_os = "linux")]
+        if orders.parent != 0 {
+            use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The agent may have died before the line above.
+            let parent = getppid().map(|pid| pid.as_raw_nonzero().get());
+            if parent.and_then(|pid| u32::try_from(pid).ok()) != Some(orders.parent) {
+                return Err(std::io::Error::other("the agent is gone"));
+            }
+        }
+        // A guest that cannot step back still works.
+        let _ = nice(10);
+        #[cfg(target_os = "linux")]
+        {
+            let _ = mig_host::priority::idle_disk();
+            let _ = mig_host::priority::half_the_cores();
+        }
+        let limit = Some(orders.memory_bytes);
+        setrlimit(Resource::Data, Rlimit { current: limit, maximum: limit })?;
+        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+use unix::prepare;
+
+#[cfg(not(unix))]
+fn prepare(
+    _registry: &Registry,
+    _module: &str,
+    _orders: &Orders,
+) -> Result<(String, std::sync::mpsc::Receiver<Box<dyn mig_module::persist::Connection>>), String> {
+    Err("persistent modules are not available on this system".to_owned())
+}
