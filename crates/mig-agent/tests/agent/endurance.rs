@@ -40,7 +40,8 @@ async fn stopped_while_working_it_goes_on_at_the_next_start() {
     let pid = stage.pid();
     let module = eventually("a module process", || children(pid).first().copied()).await;
     assert_eq!(stage.terminate().await, Some(0));
-    assert!(!is_alive(module));
+    // Killed before the agent ends; whoever inherits it takes its status later.
+    eventually("the end of the module", || (!is_alive(module)).then_some(())).await;
     std::fs::write(&path, "short").unwrap();
     stage.start();
     let answer = stage.result().await;
