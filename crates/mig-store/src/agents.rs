@@ -15,6 +15,9 @@ type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// New identifiers are drawn this often when a draw is taken already.
 const DRAWS: u32 = 3;
+/// A batch that lost to others about the same agents, which are then stored,
+/// runs again this often. Every loss costs PostgreSQL's `deadlock_timeout`.
+const LOST_RACES: u32 = 10;
 
 #[async_trait]
 impl AgentStore for SqlStore {
@@ -27,11 +30,12 @@ impl AgentStore for SqlStore {
         if beats.is_empty() {
             return Ok(Vec::new());
         }
-        let mut draw = 1;
+        let (mut draw, mut lost) = (1, 0);
         loop {
             // The failed transaction left nothing behind, so it may run again.
             match heartbeats::take(&self.db, beats, ids, now).await {
                 Err(StoreError::Conflict { .. }) if draw < DRAWS => draw += 1,
+                Err(error) if error.is_lost_race() && lost < LOST_RACES => lost += 1,
                 outcome => return outcome.map_err(|error| error.about("an agent id")),
             }
         }

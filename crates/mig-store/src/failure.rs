@@ -29,6 +29,15 @@ impl StoreError {
         Self::Unavailable { source: source.into() }
     }
 
+    /// Whether the database ended the transaction only so that another, which
+    /// waited for the same rows, could go on: the same transaction may succeed
+    /// at once.
+    pub(crate) fn is_lost_race(&self) -> bool {
+        let Self::Unavailable { source } = self else { return false };
+        let error = source.downcast_ref::<Error>().and_then(Error::as_database_error);
+        error.and_then(DatabaseError::code).is_some_and(|code| lost_race(&code))
+    }
+
     /// Says what a conflict was about; leaves other errors alone.
     #[must_use]
     pub(crate) fn about(self, what: impl std::fmt::Display) -> Self {
@@ -73,8 +82,9 @@ fn kind(error: &dyn DatabaseError) -> Kind {
     let code = error.code().unwrap_or_default();
     if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
         return match &*code {
-            // Shutting down, starting up, full, standby, deadlock, serialization.
-            "57P01" | "57P02" | "57P03" | "53300" | "25006" | "40P01" | "40001" => Kind::Away,
+            code if lost_race(code) => Kind::Away,
+            // Shutting down, starting up, full, standby.
+            "57P01" | "57P02" | "57P03" | "53300" | "25006" => Kind::Away,
             code if code.starts_with("08") => Kind::Away,
             // Too long, out of range, a character the encoding lacks.
             "22001" | "22003" | "22021" | "22P05" => Kind::Unfit,
@@ -86,6 +96,11 @@ fn kind(error: &dyn DatabaseError) -> Kind {
         5 | 6 | 13 => Kind::Away,
         _ => Kind::Other,
     }
+}
+
+/// PostgreSQL's deadlock and serialization failure.
+fn lost_race(code: &str) -> bool {
+    matches!(code, "40P01" | "40001")
 }
 
 fn taken(error: &dyn DatabaseError) -> String {
@@ -129,6 +144,13 @@ mod tests {
             assert!(matches!(StoreError::from(error), StoreError::Unavailable { .. }));
         }
         assert!(matches!(StoreError::from(Error::RowNotFound), StoreError::Failed { .. }));
+    }
+
+    #[test]
+    fn an_absent_database_is_no_lost_race() {
+        assert!(!StoreError::from(Error::PoolTimedOut).is_lost_race());
+        assert!(!StoreError::LastAdmin.is_lost_race());
+        assert!(lost_race("40P01") && !lost_race("57P01"));
     }
 
     #[test]

@@ -109,8 +109,8 @@ async fn keep_alive(
     keys: &[Key],
     now: Timestamp,
 ) -> Result<HashMap<Key, AgentId>> {
-    // In one order, so that two batches rarely wait for each other: they are
-    // tried again if they do.
+    // In one order, so that two batches rarely wait for each other: the one that
+    // loses is tried again.
     let mut newest: BTreeMap<&Key, Timestamp> = BTreeMap::new();
     for (beat, key) in beats.iter().zip(keys) {
         let refreshed = newest.entry(key).or_insert(Timestamp::ZERO);
