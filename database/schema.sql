@@ -370,6 +370,13 @@ $grants$;
 insert into mig_schema (version, name) values (8, '0008_outbox')
     on conflict do nothing;
 
+-- Searches by agents' names, without a look at every row. A heartbeat does not
+-- change the name, so that it still writes no index.
+create index if not exists agents_name_idx on agents (lower(name) text_pattern_ops);
+
+insert into mig_schema (version, name) values (9, '0009_names')
+    on conflict do nothing;
+
 do $members$
 declare
     member text;

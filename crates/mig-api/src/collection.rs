@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use mig_types::{Action, Agent, Command};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -47,7 +48,42 @@ pub(crate) struct Item {
 #[derive(Debug, Clone, Serialize)]
 struct Datum {
     name: String,
-    value: Value,
+    value: Payload,
+}
+
+/// What a datum holds. Objects that fill lists are written straight into the
+/// answer: a detour over [`Value`] costs more than all the rest of it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Payload {
+    Value(Value),
+    Action(Box<Action>),
+    Agent(Box<Agent>),
+    Command(Box<Command>),
+}
+
+impl From<Value> for Payload {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
+}
+
+impl From<Action> for Payload {
+    fn from(action: Action) -> Self {
+        Self::Action(Box::new(action))
+    }
+}
+
+impl From<Agent> for Payload {
+    fn from(agent: Agent) -> Self {
+        Self::Agent(Box::new(agent))
+    }
+}
+
+impl From<Command> for Payload {
+    fn from(command: Command) -> Self {
+        Self::Command(Box::new(command))
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -77,8 +113,8 @@ impl Item {
     }
 
     #[must_use]
-    pub(crate) fn datum(mut self, name: impl Into<String>, value: Value) -> Self {
-        self.data.push(Datum { name: name.into(), value });
+    pub(crate) fn datum(mut self, name: impl Into<String>, value: impl Into<Payload>) -> Self {
+        self.data.push(Datum { name: name.into(), value: value.into() });
         self
     }
 

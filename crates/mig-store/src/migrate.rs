@@ -29,6 +29,7 @@ const POSTGRES: &[Migration] = &[
     migration!("postgres", "0006_heartbeats"),
     migration!("postgres", "0007_room"),
     migration!("postgres", "0008_outbox"),
+    migration!("postgres", "0009_names"),
 ];
 
 const SQLITE: &[Migration] = &[

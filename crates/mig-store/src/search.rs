@@ -217,7 +217,10 @@ fn own_command(sql: Sql, search: &Search) -> Sql {
 
 pub(crate) fn own_agent(sql: Sql, search: &Search) -> Sql {
     let sql = equal(sql, "g.id", search.agent_id.map(AgentId::as_i64));
-    let sql = like(sql, "g.name", search.agent_name.as_deref());
+    let sql = match search.agent_name.as_deref() {
+        Some(pattern) => sql.push(" and ").like_indexed("g.name", pattern),
+        None => sql,
+    };
     like(sql, "g.version", search.agent_version.as_deref())
 }
 

@@ -39,7 +39,7 @@ pub(crate) async fn action(
         .action(id)
         .await?
         .ok_or_else(|| Problem::not_found(format!("Action ID '{id}' not found")))?;
-    let item = Item::new(state.link("action", id)).datum("action", value(&action)?);
+    let item = Item::new(state.link("action", id)).datum("action", action);
     Ok(Collection::new(info.href).item(item).respond(StatusCode::OK))
 }
 
@@ -69,7 +69,7 @@ pub(crate) async fn create(
         signers.len()
     );
     let item = Item::new(state.link("action", action.id))
-        .datum(format!("action ID {}", action.id), value(&action)?);
+        .datum(format!("action ID {}", action.id), action);
     Ok(Collection::new(info.href).item(item).respond(StatusCode::ACCEPTED))
 }
 

@@ -6,7 +6,6 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use mig_types::AgentId;
 
-use super::actions::value;
 use crate::access::RequestInfo;
 use crate::collection::{Collection, Item};
 use crate::form::Form;
@@ -24,6 +23,6 @@ pub(crate) async fn agent(
         .agent(id)
         .await?
         .ok_or_else(|| Problem::not_found(format!("Agent ID '{id}' not found")))?;
-    let item = Item::new(state.link("agent", id)).datum("agent", value(&agent)?);
+    let item = Item::new(state.link("agent", id)).datum("agent", agent);
     Ok(Collection::new(info.href).item(item).respond(StatusCode::OK))
 }

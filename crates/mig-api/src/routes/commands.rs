@@ -6,7 +6,6 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use mig_types::CommandId;
 
-use super::actions::value;
 use crate::access::RequestInfo;
 use crate::collection::{Collection, Item};
 use crate::form::Form;
@@ -24,8 +23,8 @@ pub(crate) async fn command(
         .command(id)
         .await?
         .ok_or_else(|| Problem::not_found(format!("Command ID '{id}' not found")))?;
-    let item = Item::new(state.link("command", id))
-        .datum("command", value(&command)?)
-        .link("action", state.link("action", command.action.id));
+    let action = state.link("action", command.action.id);
+    let item =
+        Item::new(state.link("command", id)).datum("command", command).link("action", action);
     Ok(Collection::new(info.href).item(item).respond(StatusCode::OK))
 }

@@ -23,19 +23,19 @@ pub(crate) async fn dashboard(
     // Zeroes until the first statistics exist: readers insist on the block.
     let numbers = state.store().latest_stats().await?.unwrap_or_default();
     let summary = Item::new(format!("{}/dashboard", state.base()))
-        .datum("online agents", numbers.online_agents.into())
+        .datum("online agents", Value::from(numbers.online_agents))
         .datum("online agents by version", versions(&numbers.online_agents_by_version)?)
-        .datum("online endpoints", numbers.online_endpoints.into())
-        .datum("idle agents", numbers.idle_agents.into())
+        .datum("online endpoints", Value::from(numbers.online_endpoints))
+        .datum("idle agents", Value::from(numbers.idle_agents))
         .datum("idle agents by version", versions(&numbers.idle_agents_by_version)?)
-        .datum("idle endpoints", numbers.idle_endpoints.into())
-        .datum("new endpoints", numbers.new_endpoints.into())
-        .datum("endpoints running 2 or more agents", numbers.multi_agents_endpoints.into())
-        .datum("disappeared endpoints", numbers.disappeared_endpoints.into())
-        .datum("flapping endpoints", numbers.flapping_endpoints.into());
+        .datum("idle endpoints", Value::from(numbers.idle_endpoints))
+        .datum("new endpoints", Value::from(numbers.new_endpoints))
+        .datum("endpoints running 2 or more agents", Value::from(numbers.multi_agents_endpoints))
+        .datum("disappeared endpoints", Value::from(numbers.disappeared_endpoints))
+        .datum("flapping endpoints", Value::from(numbers.flapping_endpoints));
     let mut collection = Collection::new(info.href).item(summary);
     for action in state.store().last_actions(ACTIONS).await? {
-        let item = Item::new(state.link("action", action.id)).datum("action", value(&action)?);
+        let item = Item::new(state.link("action", action.id)).datum("action", action);
         collection = collection.item(item);
     }
     Ok(collection.respond(StatusCode::OK))

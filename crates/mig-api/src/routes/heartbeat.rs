@@ -23,7 +23,7 @@ use crate::state::ApiState;
 
 /// Answers whoever wants to know whether the platform is there.
 pub(crate) async fn alive(Extension(info): Extension<RequestInfo>) -> Response {
-    let item = Item::new(info.path).datum("heartbeat", "gatorz say hi".into());
+    let item = Item::new(info.path).datum("heartbeat", serde_json::Value::from("gatorz say hi"));
     Collection::new(info.href).item(item).respond(StatusCode::OK)
 }
 

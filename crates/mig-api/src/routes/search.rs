@@ -15,7 +15,7 @@ use super::investigators::shown;
 use super::manifests::listed;
 use crate::access::RequestInfo;
 use crate::auth::Caller;
-use crate::collection::{Collection, Item};
+use crate::collection::{Collection, Item, Payload};
 use crate::form::{Form, shorten};
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -98,12 +98,12 @@ async fn find(
     match parameters.kind.as_str() {
         "action" => {
             for action in store.search_actions(filters, page).await? {
-                items.push(item(state, "action", action.id.get(), &action)?);
+                items.push(item(state, "action", action.id.get(), action));
             }
         }
         "command" => {
             for command in store.search_commands(filters, page).await? {
-                items.push(item(state, "command", command.id.get(), &command)?);
+                items.push(item(state, "command", command.id.get(), command));
             }
         }
         "agent" if !parameters.target.is_empty() => {
@@ -112,27 +112,28 @@ async fn find(
                 .parse()
                 .map_err(|error| Problem::bad_request(format!("target is refused at {error}")))?;
             for agent in store.page_by_target(&target, page, state.now()).await? {
-                items.push(item(state, "agent", agent.id.get(), &agent)?);
+                items.push(item(state, "agent", agent.id.get(), agent));
             }
         }
         "agent" => {
             for agent in store.search_agents(filters, page).await? {
-                items.push(item(state, "agent", agent.id.get(), &agent)?);
+                items.push(item(state, "agent", agent.id.get(), agent));
             }
         }
         "investigator" => {
             for row in store.search_investigators(filters, page).await? {
-                items.push(item(state, "investigator", row.id.get(), &shown(&row, false))?);
+                items.push(item(state, "investigator", row.id.get(), value(&shown(&row, false))?));
             }
         }
         "manifest" => {
             for row in store.search_manifests(filters, page).await? {
-                items.push(item(state, "manifest", row.id.get(), &listed(&row))?);
+                items.push(item(state, "manifest", row.id.get(), value(&listed(&row))?));
             }
         }
         _ => {
             for loader in store.search_loaders(filters, page).await? {
-                items.push(item(state, "loader", loader.id.get(), &in_listing(loader))?);
+                let id = loader.id.get();
+                items.push(item(state, "loader", id, value(&in_listing(loader))?));
             }
         }
     }
@@ -149,13 +150,8 @@ fn in_listing(mut loader: Loader) -> Loader {
     loader
 }
 
-fn item<T: serde::Serialize>(
-    state: &ApiState,
-    kind: &str,
-    id: u64,
-    object: &T,
-) -> Result<Item, Problem> {
-    Ok(Item::new(state.link(kind, id)).datum(kind, value(object)?))
+fn item(state: &ApiState, kind: &str, id: u64, object: impl Into<Payload>) -> Item {
+    Item::new(state.link(kind, id)).datum(kind, object)
 }
 
 /// Remembers the first fault and goes on without the value.
