@@ -187,7 +187,11 @@ impl Stage {
 
     /// The next result.
     pub(crate) async fn result(&mut self) -> Command {
-        let body = next(self.results.as_mut(), "a result").await;
+        self.result_within(PATIENCE).await
+    }
+
+    pub(crate) async fn result_within(&mut self, patience: Duration) -> Command {
+        let body = next_within(self.results.as_mut(), patience, "a result").await;
         assert!(body.starts_with(b"{") && body.ends_with(b"}"));
         wire::from_slice(&body).unwrap()
     }
@@ -251,7 +255,11 @@ impl Stage {
 }
 
 async fn next(consumer: &mut dyn Consumer, what: &str) -> Vec<u8> {
-    let batch = timeout(PATIENCE, consumer.next_batch(1, Duration::ZERO)).await;
+    next_within(consumer, PATIENCE, what).await
+}
+
+async fn next_within(consumer: &mut dyn Consumer, patience: Duration, what: &str) -> Vec<u8> {
+    let batch = timeout(patience, consumer.next_batch(1, Duration::ZERO)).await;
     let batch = batch.unwrap_or_else(|_| panic!("waited in vain: {what}")).unwrap();
     consumer.ack(&[batch[0].tag]).await.unwrap();
     batch[0].body.to_vec()
