@@ -59,7 +59,8 @@ footprint:
 	@$(CARGO) build --profile bench --workspace --bins
 	@$(CARGO) bench --workspace --bench footprint
 
-# MIG_SOAK_COMMANDS=200000 is a day of a busy agent.
+# MIG_SOAK_COMMANDS=200000 is a day of a busy agent; with MIG_SOAK_EVERY=50 a module
+# process is started for one of fifty only, and it takes minutes.
 soak:
 	@$(CARGO) build --profile bench --workspace --bins
 	@$(CARGO) bench --workspace --bench soak

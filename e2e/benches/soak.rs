@@ -1,8 +1,11 @@
 //! One agent, very many commands: whether its memory grows.
 //!
-//! `MIG_SOAK_COMMANDS` (20,000) are run after a tenth as many to warm up, each by
-//! a module process, over the built-in relay. Prints figures on the way and last,
-//! and fails when the agent has grown by 1 MiB or more.
+//! `MIG_SOAK_COMMANDS` (20,000) are run after a tenth as many to warm up, at least
+//! 600, over the built-in relay. With `MIG_SOAK_EVERY=n` only every nth is run by a
+//! module process, and the others name a module that the agent lacks: they take the
+//! same way through queue, signatures, journal and outbox, but no process is
+//! started, whose time limits the rate otherwise. Prints figures on the way and
+//! last, and fails when the agent has grown by 1 MiB or more.
 
 #![expect(clippy::print_stdout, reason = "figures are what a bench is run for")]
 
@@ -11,23 +14,37 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use mig_e2e::attacker::{Attacker, AttackersRelay, executed, reasons};
+use mig_e2e::attacker::{Attacker, AttackersRelay, executed, reasons, sign};
 use mig_testkit::{cpu_time, resident};
-use mig_types::{CommandId, wire};
+use mig_types::{Action, CommandId, wire};
 
 const GOAL_GROWTH: u64 = 1 << 20;
+/// A module that no agent has.
+const ABSENT: &str = "absent";
 /// Commands under way at any time.
 const STREAM: usize = 16;
 /// An agent that answers nothing for so long does not answer.
 const SILENCE: Duration = Duration::from_mins(1);
 
-/// Has commands answered, each once.
-async fn answered(attacker: &mut Attacker, count: usize) -> anyhow::Result<()> {
+/// A question that no module process is started for.
+fn for_nobody(attacker: &Attacker) -> anyhow::Result<Action> {
+    let mut action = attacker.question();
+    for operation in action.operations.iter_mut().flatten() {
+        ABSENT.clone_into(&mut operation.module);
+    }
+    sign(&mut action, &attacker.alice.key, attacker.now())?;
+    Ok(action)
+}
+
+/// Has commands answered, each once; every `every`th by a module.
+async fn answered(attacker: &mut Attacker, count: usize, every: usize) -> anyhow::Result<()> {
     let mut waiting: BTreeSet<CommandId> = BTreeSet::new();
     let (mut sent, mut heard) = (0, Instant::now());
     while sent < count || !waiting.is_empty() {
         while sent < count && waiting.len() < STREAM {
-            let command = attacker.command(attacker.signed()?);
+            let is_run = sent % every == 0;
+            let action = if is_run { attacker.signed() } else { for_nobody(attacker) };
+            let command = attacker.command(action?);
             attacker.inject(wire::to_vec(&command)?).await?;
             waiting.insert(command.id);
             sent += 1;
@@ -35,7 +52,14 @@ async fn answered(attacker: &mut Attacker, count: usize) -> anyhow::Result<()> {
         let soon = tokio::time::Instant::now() + Duration::from_millis(5);
         for answer in attacker.answers(soon).await? {
             ensure!(waiting.remove(&answer.id), "command {} is answered twice", answer.id);
-            ensure!(executed(&answer), "command {}: {}", answer.id, reasons(&answer));
+            let operations = answer.action.operations();
+            let is_for_nobody = operations.iter().any(|operation| operation.module == ABSENT);
+            let is_proper = if is_for_nobody {
+                reasons(&answer) == format!("module '{ABSENT}' is not available")
+            } else {
+                executed(&answer)
+            };
+            ensure!(is_proper, "command {}: {}", answer.id, reasons(&answer));
             heard = Instant::now();
         }
         ensure!(heard.elapsed() < SILENCE, "{} commands are not answered", waiting.len());
@@ -44,25 +68,26 @@ async fn answered(attacker: &mut Attacker, count: usize) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people to read")]
-async fn soak(count: usize) -> anyhow::Result<bool> {
+async fn soak(count: usize, every: usize) -> anyhow::Result<bool> {
     let scratch = tempfile::tempdir()?;
     let relay = AttackersRelay::built_in().await?;
     let settings = ["heartbeatfreq = 60s"];
     let mut attacker = Attacker::start_quiet("soak", relay, scratch.path(), &settings).await?;
     let pid = attacker.agent.process.pid();
-    answered(&mut attacker, (count / 10).clamp(100, 10_000)).await?;
+    answered(&mut attacker, (count / 10).clamp(600, 10_000), every).await?;
     let (warm, begun, before) = (resident(pid), Instant::now(), cpu_time(pid));
     let (mut done, mut most) = (0, warm);
     while done < count {
-        let part = (count - done).min(5000);
-        answered(&mut attacker, part).await?;
+        let part = (count - done).min((count / 10).clamp(1000, 10_000));
+        answered(&mut attacker, part, every).await?;
         done += part;
         let now = resident(pid);
         most = most.max(now);
         println!(
-            "soak: {done} commands in {} s, {} KiB resident",
+            "soak: {done} commands in {} s, {} KiB resident, {:+} KiB",
             begun.elapsed().as_secs(),
-            now >> 10
+            now >> 10,
+            (now >> 10).cast_signed() - (warm >> 10).cast_signed()
         );
     }
     ensure!(pid == attacker.agent.process.pid() && attacker.agent.process.is_running());
@@ -71,8 +96,8 @@ async fn soak(count: usize) -> anyhow::Result<bool> {
     let growth = end.saturating_sub(warm);
     let is_met = growth < GOAL_GROWTH;
     println!(
-        "soak: {done} commands in {} s ({:.0} a second, {:.1} ms of CPU time each with their \
-         modules); {} KiB resident after the warm-up, {} at most, {} at the end: grown by {} KiB, \
+        "soak: {done} commands, one of {every} by a module, in {} s ({:.0} a second, {:.1} ms of \
+         CPU time each with their modules); {} KiB resident after the warm-up, {} at most, {} at the end: grown by {} KiB, \
          {} the goal of 1024 KiB",
         taken.as_secs(),
         done as f64 / taken.as_secs_f64(),
@@ -91,10 +116,14 @@ fn run() -> anyhow::Result<bool> {
     if std::env::args().any(|arg| arg == "--test") {
         return Ok(true);
     }
-    let count = std::env::var("MIG_SOAK_COMMANDS").map_or(Ok(20_000), |text| text.parse());
-    let count = count.context("MIG_SOAK_COMMANDS")?;
+    let number = |name: &str, otherwise: usize| {
+        let text = std::env::var(name).ok();
+        text.map_or(Ok(otherwise), |text| text.parse()).context(name.to_owned())
+    };
+    let count = number("MIG_SOAK_COMMANDS", 20_000)?;
+    let every = number("MIG_SOAK_EVERY", 1)?.max(1);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(Box::pin(soak(count)))
+    runtime.block_on(Box::pin(soak(count, every)))
 }
 
 fn main() -> ExitCode {

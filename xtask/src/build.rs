@@ -177,7 +177,8 @@ fn embed(file: &Path, platform: &Platform, version: &str, built: &Path, path: &P
     Ok(())
 }
 
-fn executable(messages: &str, program: &str) -> Option<PathBuf> {
+/// Where cargo's messages say that a program is.
+pub(crate) fn executable(messages: &str, program: &str) -> Option<PathBuf> {
     messages.lines().rev().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         if message["target"]["name"] != program {

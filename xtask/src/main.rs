@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod command;
 mod deps;
+mod foreign;
 mod openapi;
 #[cfg(unix)]
 mod packages;
@@ -25,6 +26,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   check                       format, clippy, dependency directions, documentation
   deps                        dependency directions alone
   openapi                     write openapi/mig.json as the API's routes say
+  windows | arm64             an agent for that system, tried with Wine or QEMU
   build <program>             release binary below bin/, OS=… ARCH=… BUILDENV=…";
 
 fn main() -> ExitCode {
@@ -46,6 +48,8 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "check" => check::run(),
         "deps" => deps::run(),
         "openapi" => openapi::run(),
+        "windows" => foreign::run(&foreign::WINDOWS),
+        "arm64" => foreign::run(&foreign::ARM64),
         "build" => build::run(rest),
         _ => bail!("unknown task {task}\n{USAGE}"),
     }

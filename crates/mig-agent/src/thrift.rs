@@ -10,8 +10,8 @@ use crate::context::Context;
 /// From a heartbeat, or the start, until what it took is given back.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Gives memory back a moment after the start and after every heartbeat, unless
-/// there is work to do.
+/// Gives memory back a moment after the start and after every heartbeat. While
+/// there is work to do only what was freed: the rest is in use.
 pub async fn give_back(context: Arc<Context>, heartbeatfreq: Duration, shutdown: Shutdown) {
     let mut pause = SOON;
     loop {
@@ -22,6 +22,8 @@ pub async fn give_back(context: Arc<Context>, heartbeatfreq: Duration, shutdown:
         pause = heartbeatfreq.max(SOON);
         if context.journal.accepted() == 0 {
             now();
+        } else {
+            freed();
         }
     }
 }
@@ -34,5 +36,13 @@ fn now() {
     }
 }
 
+#[cfg(target_os = "linux")]
+fn freed() {
+    mig_host::thrift::give_back_heap();
+}
+
 #[cfg(not(target_os = "linux"))]
 fn now() {}
+
+#[cfg(not(target_os = "linux"))]
+fn freed() {}

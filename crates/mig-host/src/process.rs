@@ -54,7 +54,8 @@ impl Process {
 
     /// Runs its executable once more, with `args`, and returns the first
     /// `limit` bytes of what that prints. What only its owner may start is
-    /// started as we are, everything else as nobody.
+    /// started as we are, everything else as nobody, unless this process may not
+    /// become somebody else.
     ///
     /// # Errors
     ///
@@ -77,19 +78,24 @@ impl Process {
             && path.ancestors().skip(1).all(|directory| {
                 fs::metadata(directory).is_ok_and(|found| found.mode() & 0o001 != 0)
             });
-        let mut command = if geteuid().is_root() && open_to_all {
-            let mut command = Command::new(path);
-            command.uid(NOBODY).gid(NOBODY);
-            command
-        } else {
-            let mut command = Command::new(self.executable_link());
-            // It looks at its name where it prints one.
-            command.arg0(path.to_string_lossy().trim_end_matches(" (deleted)"));
-            command
+        let start = |command: &mut Command| {
+            command.args(args).env_clear().process_group(0);
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
         };
-        command.args(args).env_clear().process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn()?;
+        let as_nobody = (geteuid().is_root() && open_to_all)
+            .then(|| start(Command::new(&path).uid(NOBODY).gid(NOBODY)));
+        let mut child = match as_nobody {
+            Some(Ok(child)) => child,
+            Some(Err(error)) if error.kind() != io::ErrorKind::PermissionDenied => {
+                return Err(error);
+            }
+            // A service may have been denied to change who it is.
+            _ => start(
+                Command::new(self.executable_link())
+                    // It looks at its name where it prints one.
+                    .arg0(path.to_string_lossy().trim_end_matches(" (deleted)")),
+            )?,
+        };
         let said = child
             .stdout
             .take()

@@ -1,7 +1,33 @@
-//! Memory of this process that it does not need at the moment, given back.
+//! Memory that this process does not need: not taken, or given back.
 
 use std::fs;
 use std::io;
+
+/// Keeps what is freed from being scattered: threads share a heap instead of
+/// having one each, and large pieces come from the system and go back to it at
+/// once. To be called before the first thread is started. Nothing where the
+/// allocator is another one than glibc's.
+pub fn keep_heap_small() {
+    #[cfg(target_env = "gnu")]
+    for (setting, value) in [
+        (libc::M_ARENA_MAX, 1),
+        // Setting it also keeps the allocator from raising it by itself, after
+        // which large pieces would stay.
+        (libc::M_MMAP_THRESHOLD, LARGE_BYTES),
+        (libc::M_TRIM_THRESHOLD, LARGE_BYTES),
+    ] {
+        // SAFETY: takes two numbers; an unknown setting is refused.
+        #[expect(unsafe_code, reason = "the allocator has no other door")]
+        unsafe {
+            libc::mallopt(setting, value);
+        }
+    }
+}
+
+/// Returns freed heap to the system. Takes milliseconds.
+pub fn give_back_heap() {
+    trim_heap();
+}
 
 /// Returns freed heap to the system and forgets the program's own code, which
 /// the kernel has at hand and maps again where it is used: what a start takes is
@@ -29,6 +55,10 @@ pub fn give_back() -> io::Result<usize> {
     }
     Ok(forgotten)
 }
+
+/// Pieces of this size are not a part of the heap.
+#[cfg(target_env = "gnu")]
+const LARGE_BYTES: libc::c_int = 64 << 10;
 
 #[cfg(target_env = "gnu")]
 fn trim_heap() {
@@ -103,6 +133,24 @@ Anonymous:             0 kB
     fn what_was_relocated_or_can_be_written_is_kept() {
         assert_eq!(unchanged(SMAPS), [Mapping { start: 0x1000, end: 0x2000 }]);
         assert_eq!(unchanged("Anonymous: 0 kB\n"), []);
+    }
+
+    #[test]
+    fn what_was_freed_is_given_back() {
+        keep_heap_small();
+        let held = || {
+            let status = fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+            line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+        };
+        // Small pieces with something after them: nothing goes by itself.
+        let pieces: Vec<Vec<u8>> = (0..64_000).map(|_| vec![1; 1000]).collect();
+        let last = vec![1; 1000];
+        let most = held();
+        drop(pieces);
+        give_back_heap();
+        assert!(most - held() > 40 << 20, "{} of {most} are held", held());
+        drop(last);
     }
 
     #[test]

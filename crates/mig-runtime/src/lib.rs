@@ -12,6 +12,6 @@ pub mod tls;
 #[cfg(unix)]
 pub mod whitelist;
 
-pub use run::{Exit, run};
+pub use run::{Exit, run, run_as_guest};
 pub use secret::Secret;
 pub use shutdown::{Shutdown, ShutdownTrigger};

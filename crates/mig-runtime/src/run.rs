@@ -55,7 +55,27 @@ where
     F: FnOnce(Shutdown) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    run_in(tokio::runtime::Builder::new_multi_thread(), program, main)
+}
+
+/// [`run`] with no more than `threads` threads for tasks, at least one: for a
+/// program that is a guest of the machine and not what the machine is for.
+pub fn run_as_guest<F, Fut>(threads: usize, program: &str, main: F) -> ExitCode
+where
+    F: FnOnce(Shutdown) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads.max(1));
+    run_in(builder, program, main)
+}
+
+fn run_in<F, Fut>(mut builder: tokio::runtime::Builder, program: &str, main: F) -> ExitCode
+where
+    F: FnOnce(Shutdown) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(program, &anyhow::Error::new(error).context("cannot start")),
     };

@@ -25,7 +25,8 @@ fn part() {
         assert_eq!((status.code(), error.as_str()), (Some(1), "mig-test: no part none\n"));
         return;
     };
-    let code = mig_runtime::run("mig-test", |shutdown| async move {
+    // No difference but in the number of threads.
+    let code = mig_runtime::run_as_guest(1, "mig-test", |shutdown| async move {
         let (name, argument) = part.split_once(' ').unwrap_or((&part, ""));
         match name {
             "fail" => Err(anyhow::anyhow!("the root").context("the middle")).context("the top"),

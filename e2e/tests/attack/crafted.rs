@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mig_e2e::attacker::{Attacker, reasons, sign};
+use mig_e2e::attacker::{Attacker, executed, reasons, sign};
 use mig_testkit::TestInvestigator;
 use mig_types::{Command, CommandStatus, Operation, Timestamp, wire};
 use serde_json::{Value, json};
@@ -255,11 +255,49 @@ fn shapes() -> Vec<Case> {
             sign(&mut action, &a.alice.key, a.now())?;
             Ok(a.command(action))
         }),
+        case("no target", "target is empty", |a, _| retarget(a, "")),
+        case("no operations", "no operations", |a, _| operations(a, Vec::new())),
+        case("more operations than are looked at", "at most 1000 are accepted", |a, _| {
+            operations(a, vec![a.search(); 1001])
+        }),
+        case("more signatures than are looked at", "at most 32 are accepted", |a, _| {
+            let mut action = a.signed()?;
+            let signature = action.pgpsignatures.concat();
+            action.pgpsignatures = vec![signature; 33];
+            Ok(a.command(action))
+        }),
+        case("a signature that does not end", "longer than 16384 bytes", |a, _| {
+            let mut action = a.signed()?;
+            action.pgpsignatures.push("A".repeat(1 << 20));
+            Ok(a.command(action))
+        }),
+        case("a target of brackets", "target", |a, _| {
+            retarget(a, &format!("{}status='online'{}", "(".repeat(1000), ")".repeat(1000)))
+        }),
+        case("a target that does not end", "target is longer than", |a, _| {
+            retarget(a, &format!("name='{}'", "x".repeat(1 << 16)))
+        }),
+        case(
+            "an action of more bytes than are looked at",
+            "at most 4194304 are accepted",
+            |a, _| {
+                let mut action = a.signed()?;
+                action.description.author = "x".repeat(5 << 20);
+                Ok(a.command(action))
+            },
+        ),
         case("a module spelt otherwise", "not available", |a, _| module(a, "FILE")),
         case("a module that is a path", "not available", |a, _| module(a, "../../bin/sh")),
         case("the ACL's default as a module", "not available", |a, _| module(a, "default")),
         case("a module that is an option", "not available", |a, _| module(a, "-V")),
     ]
+}
+
+fn operations(attacker: &Attacker, operations: Vec<Operation>) -> anyhow::Result<Command> {
+    let mut action = attacker.question();
+    action.operations = Some(operations);
+    sign(&mut action, &attacker.alice.key, attacker.now())?;
+    Ok(attacker.command(action))
 }
 
 fn module(attacker: &Attacker, name: &str) -> anyhow::Result<Command> {
@@ -293,8 +331,26 @@ pub(crate) async fn floods(attacker: &mut Attacker, score: &mut Score) -> anyhow
         attacker.control().await?;
         score.note(name, !attacker.agent.process.is_running(), "", "");
     }
+    named(attacker, score).await?;
     bomb(attacker, score).await?;
     duplicates(attacker, score).await
+}
+
+/// What is no command but has a command's id is answered: whoever waits for that
+/// command learns why nothing came of it.
+async fn named(attacker: &mut Attacker, score: &mut Score) -> anyhow::Result<()> {
+    for (name, rest) in [
+        ("an action that is a number", r#""action":7"#),
+        ("operations that are a text", r#""action":{"operations":"file"}"#),
+        ("signatures that are an object", r#""action":{"pgpsignatures":{"0":""}}"#),
+        ("a date that is none", r#""action":{"validfrom":"yesterday"}"#),
+    ] {
+        let id = attacker.command(attacker.question()).id;
+        attacker.inject(format!(r#"{{"id":{id},{rest}}}"#).into_bytes()).await?;
+        let answer = attacker.answer(id).await?;
+        score.note(name, executed(&answer), &reasons(&answer), "command cannot be read");
+    }
+    Ok(())
 }
 
 /// Signed, but not what it says: parameters that do not inflate. The module
@@ -310,7 +366,8 @@ async fn bomb(attacker: &mut Attacker, score: &mut Score) -> anyhow::Result<()> 
     let answer = attacker.ask(&attacker.command(action)).await?;
     let found = answer.results.iter().flatten().any(|result| result.success);
     let harmed = !attacker.agent.process.is_running();
-    score.note("parameters that do not inflate", found || harmed, &reasons(&answer), "");
+    let wanted = "cannot decompress parameters";
+    score.note("parameters that do not inflate", found || harmed, &reasons(&answer), wanted);
     Ok(())
 }
 

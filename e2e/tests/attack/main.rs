@@ -47,7 +47,7 @@ impl Score {
             silent.len()
         );
         assert!(executions.is_empty() && silent.is_empty(), "{executions:#?} {silent:#?}");
-        assert!(tried >= 25, "only {tried} cases");
+        assert!(tried >= 65, "only {tried} cases");
     }
 }
 

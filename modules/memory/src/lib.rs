@@ -1,7 +1,15 @@
 #![doc = include_str!("../README.md")]
 
 mod elements;
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "parameters are checked everywhere, memory is read on Linux")
+)]
 mod matcher;
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "parameters are checked everywhere, memory is read on Linux")
+)]
 mod plan;
 mod print;
 #[cfg(target_os = "linux")]

@@ -9,8 +9,9 @@ use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _};
 use super::tables::{ACCEPTED, COMMANDS, OUTBOX, REPLAY, RESULTS};
 use super::{JournalError, Step, database_error};
 
-/// Page cache: the journal is small and mostly written.
-const CACHE_BYTES: usize = 1 << 20;
+/// Page cache. It fills as the file grows, so this is what the journal costs in
+/// the long run; the kernel has the pages at hand anyway.
+const CACHE_BYTES: usize = 256 << 10;
 /// A file larger than this is compacted when it is opened.
 const COMPACT_ABOVE: u64 = 16 << 20;
 

@@ -326,7 +326,8 @@ impl Journal {
             let limit = self.bounds.results_bytes;
             if kept > limit {
                 // A little more than needed: looking through all of them takes time.
-                let kept = tables::drop_oldest(&mut replay, &mut results, limit - limit / 8)?;
+                let excess = kept - (limit - limit / 64);
+                let kept = tables::drop_oldest(&mut replay, &mut results, excess)?;
                 self.results_bytes.store(kept, Ordering::Relaxed);
             }
             Ok(true)

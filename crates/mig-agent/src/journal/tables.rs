@@ -3,6 +3,8 @@
 //! Bodies have tables of their own: looking through the short records never
 //! reads the long ones.
 
+use std::collections::BinaryHeap;
+
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _, Table, TableDefinition};
 
 use super::{Digest, Step};
@@ -66,32 +68,41 @@ pub(super) fn waiting(transaction: &ReadTransaction, digest: &Digest) -> Step<Ve
     Ok(sequences)
 }
 
-/// Drops outcomes, those that expire first before others, until what is kept
-/// fits `limit` bytes. Returns how many bytes are kept.
+/// Actions looked up before they are removed: what is held in memory meanwhile.
+const ROUND: usize = 4096;
+
+/// Drops outcomes of at least `excess` bytes together, those that expire first
+/// before others. Returns how many bytes are kept.
 pub(super) fn drop_oldest(
     replay: &mut Replay<'_>,
     results: &mut Results<'_>,
-    limit: u64,
+    excess: u64,
 ) -> Step<u64> {
-    let mut kept: Vec<(i64, Digest, u64)> = Vec::new();
+    // The latest of those that go is on top. There may be very many actions, so
+    // never more of them are held than have to go.
+    let mut oldest: BinaryHeap<(i64, Digest, u64)> = BinaryHeap::new();
+    let (mut total, mut freed) = (0, 0);
     for entry in replay.iter()? {
         let (digest, value) = entry?;
         let (expires, state, bytes) = value.value();
-        if state == STATE_DONE {
-            kept.push((expires, *digest.value(), bytes));
+        if state != STATE_DONE {
+            continue;
+        }
+        total += bytes;
+        freed += bytes;
+        oldest.push((expires, *digest.value(), bytes));
+        while let Some((_, _, bytes)) = oldest.peek()
+            && freed - bytes >= excess
+        {
+            freed -= bytes;
+            oldest.pop();
         }
     }
-    let mut total: u64 = kept.iter().map(|(_, _, bytes)| bytes).sum();
-    kept.sort_unstable();
-    for (expires, digest, bytes) in kept {
-        if total <= limit {
-            break;
-        }
+    for (expires, digest, _) in oldest {
         replay.insert(&digest, (expires, STATE_DROPPED, 0))?;
         results.remove(&digest)?;
-        total -= bytes;
     }
-    Ok(total)
+    Ok(total - freed)
 }
 
 /// Marks actions as run whose commands are all answered but which were never
@@ -118,18 +129,27 @@ pub(super) fn forget(
     results: &mut Results<'_>,
     horizon: i64,
 ) -> Step<u64> {
-    let (mut gone, mut freed) = (Vec::new(), 0);
-    for entry in replay.iter()? {
-        let (digest, value) = entry?;
-        let (expires, state, bytes) = value.value();
-        if state != STATE_PENDING && expires < horizon {
-            gone.push(*digest.value());
-            freed += if state == STATE_DONE { bytes } else { 0 };
+    let (mut from, mut freed) = ([0; 32], 0);
+    loop {
+        let mut gone = Vec::new();
+        for entry in replay.range::<&Digest>(&from..)? {
+            let (digest, value) = entry?;
+            let (expires, state, bytes) = value.value();
+            if state != STATE_PENDING && expires < horizon {
+                gone.push(*digest.value());
+                freed += if state == STATE_DONE { bytes } else { 0 };
+            }
+            if gone.len() == ROUND {
+                break;
+            }
+        }
+        for digest in &gone {
+            replay.remove(digest)?;
+            results.remove(digest)?;
+        }
+        match gone.last() {
+            Some(last) if gone.len() == ROUND => from = *last,
+            _ => return Ok(freed),
         }
     }
-    for digest in gone {
-        replay.remove(&digest)?;
-        results.remove(&digest)?;
-    }
-    Ok(freed)
 }

@@ -138,6 +138,61 @@ fn memory_is_bounded_and_never_forgets_that_an_action_ran() {
 }
 
 #[test]
+fn results_go_in_the_order_of_their_expiry_however_many_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = Bounds { results_bytes: 20_000, ..Bounds::default() };
+    let (journal, _) = Journal::open(dir.path(), bounds).unwrap();
+    // Neither in the order of arrival nor in that of the digests: 0 to 100, each
+    // once.
+    let minutes = |n: u64| n * 37 % 101;
+    let digest = |n: u64| [u8::try_from(n * 59 % 101).unwrap(); 32];
+    for n in 0..=100 {
+        let mut command = command(n + 1);
+        command.action.expireafter = time(minutes(n));
+        journal.admit(&digest(n), &command).unwrap();
+        journal.finish(&digest(n), &outcome(&"x".repeat(800)), true, reply).unwrap();
+    }
+    let mut kept: Vec<u64> = (0..=100)
+        .filter(|n| {
+            let known = journal.admit(&digest(*n), &command(999)).unwrap();
+            assert!(matches!(known, Admission::Repeat(_) | Admission::Forgotten), "{known:?}");
+            matches!(known, Admission::Repeat(_))
+        })
+        .map(minutes)
+        .collect();
+    kept.sort_unstable();
+    assert!((20..25).contains(&kept.len()), "{kept:?}");
+    // One may have come after the last time that some were dropped.
+    assert!(kept[1..].iter().all(|minutes| *minutes > 101 - 25), "{kept:?}");
+}
+
+#[test]
+fn very_many_expired_actions_are_forgotten_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let count = 10_000_u64;
+    let digest = |n: u64| {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        digest
+    };
+    journal
+        .write(|transaction| {
+            let mut replay = transaction.open_table(REPLAY)?;
+            for n in 0..count {
+                let state = if n % 1000 == 0 { STATE_PENDING } else { STATE_DROPPED };
+                replay.insert(&digest(n), (time(n % 2).unix(), state, 0))?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    journal.forget(time(1)).unwrap();
+    let left = journal.read(|transaction| Ok(transaction.open_table(REPLAY)?.len()?)).unwrap();
+    // Those that had not expired, and those that are to be run.
+    assert_eq!(left, count / 2 + count / 1000);
+}
+
+#[test]
 fn what_is_kept_is_counted_across_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let bounds = Bounds { results_bytes: 4000, ..Bounds::default() };
