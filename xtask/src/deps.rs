@@ -42,13 +42,26 @@ const RULES: &[Rule] = &[
     Rule { name: "mig-sandbox", members: &[], never: ASYNC_OR_IO },
     // A module sees its own trait and the host: no queue, no key, no runtime.
     Rule { name: "mig-module-agentdestroy", members: MODULE, never: ASYNC_OR_IO },
+    // Delivers over HTTP by itself: it lives outside of the agent's runtime.
+    Rule {
+        name: "mig-module-dispatch",
+        members: MODULE,
+        never: &["tokio", "reqwest", "hyper", "axum", "lapin", "sqlx", "getrandom"],
+    },
     Rule { name: "mig-module-example", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-examplepersist", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-file", members: MODULE, never: ASYNC_OR_IO },
+    Rule { name: "mig-module-fswatch", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-memory", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-netstat", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-ping", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-pkg", members: MODULE, never: ASYNC_OR_IO },
+    // Its files are found by the walk of `file`.
+    Rule {
+        name: "mig-module-scribe",
+        members: &["mig-types", "mig-module", "mig-host", "mig-module-file"],
+        never: ASYNC_OR_IO,
+    },
     Rule { name: "mig-module-sshkey", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-timedrift", members: MODULE, never: ASYNC_OR_IO },
     Rule {
@@ -56,13 +69,16 @@ const RULES: &[Rule] = &[
         members: &[
             "mig-module",
             "mig-module-agentdestroy",
+            "mig-module-dispatch",
             "mig-module-example",
             "mig-module-examplepersist",
             "mig-module-file",
+            "mig-module-fswatch",
             "mig-module-memory",
             "mig-module-netstat",
             "mig-module-ping",
             "mig-module-pkg",
+            "mig-module-scribe",
             "mig-module-sshkey",
             "mig-module-timedrift",
         ],

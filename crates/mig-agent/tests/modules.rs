@@ -56,6 +56,27 @@ fn pkg_reads_this_machine() {
 }
 
 #[test]
+fn scribe_reads_packages_and_files_of_this_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("version"), "Version = 1.5\n").unwrap();
+    let object = json!({ "object": "v", "filecontent": { "path": dir.path(), "file": "^version$",
+        "expression": r"^Version = (\S+)" } });
+    let packages = json!({ "object": "p", "package": { "name": "any", "collectmatch": "." } });
+    let tests = json!([
+        { "test": "file", "object": "v", "evr": { "operation": "=", "value": "1.5" } },
+        { "test": "packages", "object": "p" },
+    ]);
+    let document = json!({ "objects": [object, packages], "tests": tests });
+    let Some(result) = ask("scribe", &json!({ "scribedoc": document })) else { return };
+    assert!(result.success && result.errors.is_none(), "{result:?}");
+    let results = &result.elements["results"];
+    assert_eq!(results[0]["masterresult"], true, "{result:?}");
+    if std::path::Path::new("/var/lib/dpkg/status").exists() {
+        assert_eq!(results[1]["masterresult"], true, "{result:?}");
+    }
+}
+
+#[test]
 fn sshkey_finds_a_key() {
     let dir = tempfile::tempdir().unwrap();
     let blob = "AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

@@ -14,6 +14,7 @@ pub mod priority;
 #[cfg(target_os = "linux")]
 pub mod process;
 pub mod service;
+pub mod watch;
 
 #[cfg(target_os = "linux")]
 pub mod thrift;

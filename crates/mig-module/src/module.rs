@@ -67,6 +67,8 @@ pub struct Needs {
     pub processes: bool,
     /// Sends signals to other processes.
     pub signals: bool,
+    /// Is told by the kernel when files change.
+    pub watches: bool,
     /// Changes the host, as it was told to: runs outside the sandbox. Every
     /// other need is pointless then.
     pub unconfined: bool,
@@ -88,6 +90,7 @@ impl Default for Needs {
             programs: false,
             processes: false,
             signals: false,
+            watches: false,
             unconfined: false,
         }
     }
@@ -272,7 +275,13 @@ impl<M: Module> DynModule for M {
         let report = Report::from_result(result)
             .map_err(|source| ModuleError::Result { module: M::NAME, source })?;
         let lines = Module::print(self, &report, found_only);
-        Ok(lines.iter().map(|line| text::printable(line)).collect())
+        // A tab in front is the module's own: it indents what belongs to the line
+        // above.
+        let safe = |line: &String| match line.strip_prefix('\t') {
+            Some(rest) => format!("\t{}", text::printable(rest)),
+            None => text::printable(line),
+        };
+        Ok(lines.iter().map(safe).collect())
     }
 
     fn help(&self) -> String {

@@ -70,6 +70,13 @@ fn known(profile: &Profile<'_>) -> Rules {
     if profile.signals {
         calls.extend([libc::SYS_kill, libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal]);
     }
+    if profile.watches {
+        calls.extend([
+            libc::SYS_inotify_init1,
+            libc::SYS_inotify_add_watch,
+            libc::SYS_inotify_rm_watch,
+        ]);
+    }
     calls.into_iter().map(|call| (call, Vec::new())).collect()
 }
 

@@ -24,6 +24,8 @@ pub struct Profile<'a> {
     pub processes: bool,
     /// Signals to other processes.
     pub signals: bool,
+    /// Being told when files change that can be read.
+    pub watches: bool,
 }
 
 impl Default for Profile<'_> {
@@ -35,6 +37,7 @@ impl Default for Profile<'_> {
             programs: false,
             processes: false,
             signals: false,
+            watches: false,
         }
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Collector {
 pub(crate) struct Collected {
     /// Per search, sorted by path.
     pub(crate) findings: Vec<Vec<Finding>>,
+    /// Per search, what was found and what was counted only.
+    pub(crate) hits_of: Vec<u64>,
     pub(crate) hits: u64,
     pub(crate) errors: Vec<String>,
     pub(crate) files: u64,
@@ -148,11 +150,11 @@ impl Collector {
 
     /// `late` are errors about the run itself; no limit leaves them out.
     pub(crate) fn finish(self, late: Vec<String>) -> Collected {
-        let mut hits = 0;
+        let mut hits_of = Vec::new();
         let mut findings = Vec::new();
         for found in self.found {
             let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-            hits += found.hits;
+            hits_of.push(found.hits);
             found.findings.sort_by(|a, b| a.path.cmp(&b.path));
             findings.push(found.findings);
         }
@@ -177,7 +179,8 @@ impl Collector {
         errors.extend(late);
         Collected {
             findings,
-            hits,
+            hits: hits_of.iter().sum(),
+            hits_of,
             errors,
             files: self.files.into_inner(),
             open_failed: self.open_failed.into_inner(),

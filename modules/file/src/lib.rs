@@ -4,6 +4,7 @@ mod collect;
 mod elements;
 mod evaluate;
 mod lines;
+mod locate;
 mod options;
 mod params;
 mod plan;
@@ -14,6 +15,7 @@ mod scope;
 mod walk;
 
 pub use elements::{Element, Elements, FileInfo, Statistics};
+pub use locate::{Located, Wanted, locate};
 pub use params::{Options, Params, Search};
 
 use std::time::Instant;

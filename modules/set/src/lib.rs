@@ -7,12 +7,16 @@ pub fn registry() -> Registry {
     let modules: Vec<Box<dyn DynModule>> = vec![
         #[cfg(feature = "module-agentdestroy")]
         Box::new(mig_module_agentdestroy::AgentDestroy),
+        #[cfg(feature = "module-dispatch")]
+        Box::new(mig_module_dispatch::Dispatch::default()),
         #[cfg(feature = "module-example")]
         Box::new(mig_module_example::Example),
         #[cfg(feature = "module-examplepersist")]
         Box::new(mig_module_examplepersist::ExamplePersist),
         #[cfg(feature = "module-file")]
         Box::new(mig_module_file::File),
+        #[cfg(feature = "module-fswatch")]
+        Box::new(mig_module_fswatch::FsWatch),
         #[cfg(feature = "module-memory")]
         Box::new(mig_module_memory::Memory),
         #[cfg(feature = "module-netstat")]
@@ -21,6 +25,8 @@ pub fn registry() -> Registry {
         Box::new(mig_module_ping::Ping),
         #[cfg(feature = "module-pkg")]
         Box::new(mig_module_pkg::Pkg),
+        #[cfg(feature = "module-scribe")]
+        Box::new(mig_module_scribe::Scribe),
         #[cfg(feature = "module-sshkey")]
         Box::new(mig_module_sshkey::SshKey),
         #[cfg(feature = "module-timedrift")]

@@ -157,6 +157,7 @@ fn profile(needs: &Needs) -> mig_sandbox::Profile<'_> {
         programs: needs.programs,
         processes: needs.processes,
         signals: needs.signals,
+        watches: needs.watches,
     }
 }
 

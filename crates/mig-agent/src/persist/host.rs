@@ -127,6 +127,7 @@ mod unix {
             programs: needs.programs,
             processes: needs.processes,
             signals: needs.signals,
+            watches: needs.watches,
         });
         if sandboxing == Sandboxing::Require && !sandbox.is_complete() {
             return Err(format!("agent.modulesandbox = require, but {sandbox}"));

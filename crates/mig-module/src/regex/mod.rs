@@ -10,6 +10,7 @@ mod class;
 mod translate;
 
 pub use translate::translate;
+use translate::translate_capturing;
 
 use crate::text::lossy_bytewise;
 
@@ -45,24 +46,31 @@ impl GoRegex {
     ///
     /// [`RegexError`] for what Go refuses and for what grows too large.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
-        Self::build(pattern, false)
+        Self::build(pattern, translate(pattern)?, SIZE_LIMIT)
+    }
+
+    /// [`GoRegex::new`] with its groups, see [`GoRegex::groups`]. Compiled it takes
+    /// at most about `bytes`: it may be one of many.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`GoRegex::new`]; [`RegexError::Unrepresentable`] when it is larger.
+    pub fn with_groups(pattern: &str, bytes: usize) -> Result<Self, RegexError> {
+        Self::build(pattern, translate_capturing(pattern)?, bytes.min(SIZE_LIMIT))
     }
 
     /// [`GoRegex::new`], with case ignored.
     pub fn new_ignoring_case(pattern: &str) -> Result<Self, RegexError> {
-        Self::build(pattern, true)
+        Self::build(pattern, format!("(?i){}", translate(pattern)?), SIZE_LIMIT)
     }
 
-    fn build(pattern: &str, ignore_case: bool) -> Result<Self, RegexError> {
-        let mut translated = translate(pattern)?;
-        if ignore_case {
-            translated.insert_str(0, "(?i)");
-        }
-        let regex = compile(&translated).map_err(|error| RegexError::Unrepresentable {
-            pattern: pattern.to_owned(),
-            translated: translated.clone(),
-            reason: last_line(&error),
-        })?;
+    fn build(pattern: &str, translated: String, bytes: usize) -> Result<Self, RegexError> {
+        let regex =
+            compile_within(&translated, bytes).map_err(|error| RegexError::Unrepresentable {
+                pattern: pattern.to_owned(),
+                translated: translated.clone(),
+                reason: last_line(&error),
+            })?;
         Ok(Self { translated, regex })
     }
 
@@ -72,6 +80,28 @@ impl GoRegex {
             Ok(_) => self.regex.is_match(text),
             Err(_) => self.regex.is_match(lossy_bytewise(text).as_bytes()),
         }
+    }
+
+    /// What the groups of the first match hold, without the match as a whole. A
+    /// group that took no part is empty. `None` without a match. Only an expression
+    /// made by [`GoRegex::with_groups`] has any.
+    pub fn groups(&self, text: &[u8]) -> Option<Vec<String>> {
+        let replaced;
+        let text = match std::str::from_utf8(text) {
+            Ok(_) => text,
+            Err(_) => {
+                replaced = lossy_bytewise(text);
+                replaced.as_bytes()
+            }
+        };
+        if self.regex.captures_len() == 1 {
+            return self.regex.is_match(text).then(Vec::new);
+        }
+        let captures = self.regex.captures(text)?;
+        let group = |found: Option<regex::bytes::Match<'_>>| {
+            found.map(|found| lossy_bytewise(found.as_bytes())).unwrap_or_default()
+        };
+        Some(captures.iter().skip(1).map(group).collect())
     }
 
     /// The expression in the dialect of the `regex` crate.
@@ -87,8 +117,12 @@ impl GoRegex {
 ///
 /// The engine's: too large, or not its dialect.
 pub fn compile(translated: &str) -> Result<Regex, regex::Error> {
+    compile_within(translated, SIZE_LIMIT)
+}
+
+fn compile_within(translated: &str, bytes: usize) -> Result<Regex, regex::Error> {
     RegexBuilder::new(translated)
-        .size_limit(SIZE_LIMIT)
+        .size_limit(bytes)
         .dfa_size_limit(8 << 20)
         .nest_limit(NEST_LIMIT)
         .build()
@@ -255,6 +289,27 @@ mod tests {
     fn ignoring_case_covers_alternatives() {
         let regex = GoRegex::new_ignoring_case("^aa:bb|cc$").unwrap();
         assert!(regex.is_match(b"AA:BB") && regex.is_match(b"xCC"));
+    }
+
+    #[test]
+    fn groups_are_those_of_the_first_match() {
+        let groups = |pattern: &str, text: &[u8]| {
+            GoRegex::with_groups(pattern, 1 << 20).unwrap().groups(text)
+        };
+        assert_eq!(groups("(a)(z)?(b)", b"xab ab").unwrap(), ["a", "", "b"]);
+        assert_eq!(groups("(?P<n>.)$", b"a\xff").unwrap(), ["\u{fffd}"]);
+        assert_eq!(groups("a", b"a").unwrap(), Vec::<String>::new());
+        assert_eq!(groups("(a)", b"b"), None);
+        assert_eq!(groups("(?i)(?:x)(A)(?s:b)", b"xab").unwrap(), ["a"]);
+        assert_eq!(GoRegex::new("(a)").unwrap().groups(b"a"), Some(Vec::new()));
+        // The first alternative that matches, not the longest one.
+        assert_eq!(groups("(a|ab)", b"ab").unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn one_of_many_is_small() {
+        assert!(GoRegex::with_groups("^a(b+)c$", 64 << 10).is_ok());
+        assert!(GoRegex::with_groups(r"\pL{1000}", 64 << 10).is_err());
     }
 
     #[test]

@@ -18,11 +18,20 @@ const MAX_REPEAT: u32 = 1000;
 ///
 /// [`RegexError::Syntax`] with Go's wording of the reason.
 pub fn translate(pattern: &str) -> Result<String, RegexError> {
+    translate_with(pattern, "(?:")
+}
+
+/// [`translate`], with captures: named groups lose their names.
+pub(super) fn translate_capturing(pattern: &str) -> Result<String, RegexError> {
+    translate_with(pattern, "(")
+}
+
+fn translate_with(pattern: &str, group: &'static str) -> Result<String, RegexError> {
     let syntax = |reason: String| RegexError::Syntax {
         pattern: pattern.chars().take(1000).collect(),
         reason,
     };
-    let mut translator = Translator { rest: pattern, ..Translator::default() };
+    let mut translator = Translator { rest: pattern, group, ..Translator::default() };
     translator.run().map_err(syntax)?;
     let out = translator.out;
     let ast = ParserBuilder::new().nest_limit(NEST_LIMIT).build().parse(&out);
@@ -36,6 +45,8 @@ pub fn translate(pattern: &str) -> Result<String, RegexError> {
 #[derive(Debug, Default)]
 struct Translator<'p> {
     rest: &'p str,
+    /// What a group begins with.
+    group: &'static str,
     out: String,
     names: HashSet<&'p str>,
 }
@@ -135,7 +146,7 @@ impl Translator<'_> {
     fn group(&mut self) -> Result<(), String> {
         self.advance(1);
         if !self.take("?") {
-            self.out.push_str("(?:");
+            self.out.push_str(self.group);
             return Ok(());
         }
         if self.take("P<") || self.take("<") {
@@ -149,7 +160,7 @@ impl Translator<'_> {
                 return Err("duplicate capture group name".to_owned());
             }
             self.advance(name.len() + 1);
-            self.out.push_str("(?:");
+            self.out.push_str(self.group);
             return Ok(());
         }
         let end = self.rest.find([':', ')']).ok_or("missing closing )")?;

@@ -146,6 +146,15 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
         },
         never,
     ),
+    (
+        "watch a directory",
+        |scene| {
+            use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+            let watch = init(CreateFlags::CLOEXEC)?;
+            add_watch(&watch, scene.folder.path(), WatchFlags::CREATE).map(drop).map_err(Into::into)
+        },
+        |p| p.watches || (p.programs && !p.processes),
+    ),
     ("start a program", start_a_program, |p| p.programs && !p.processes && p.reads == ["/"]),
     (
         "look into another process",
