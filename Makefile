@@ -2,7 +2,8 @@
 
 CARGO ?= cargo
 SETTINGS = OS=$(OS) ARCH=$(ARCH) BUILDENV=$(BUILDENV) AGTCONF=$(AGTCONF)
-PROGRAMS = mig mig-agent mig-api mig-scheduler mig-standalone mig-swarm
+PROGRAMS = mig mig-console mig-action-generator mig-action-verifier mig-agent-search \
+	mig-agent mig-api mig-scheduler mig-standalone mig-swarm
 
 # Optional: `make test TESTS="-p mig-store conformance"`.
 TESTS ?=

@@ -6,3 +6,4 @@ pub mod measure;
 pub mod operator;
 pub mod sql;
 pub mod swarm;
+pub mod terminal;

@@ -11,13 +11,13 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     // As it is, and below both encodings, where the tar reader meets it.
-    let _ = mig_api::archive::entries(&String::from_utf8_lossy(data));
+    let _ = mig_archive::entries(&String::from_utf8_lossy(data));
     let mut encoder = GzEncoder::new(Vec::new(), Compression::none());
     if encoder.write_all(data).is_ok()
         && let Ok(packed) = encoder.finish()
     {
         let content = STANDARD.encode(packed);
-        let _ = mig_api::archive::entries(&content);
-        let _ = mig_api::archive::object(&content, "mig-agent");
+        let _ = mig_archive::entries(&content);
+        let _ = mig_archive::object(&content, "mig-agent");
     }
 });

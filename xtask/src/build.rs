@@ -9,10 +9,14 @@ use serde_json::Value;
 use crate::command::{cargo, command, output, root};
 
 /// A program and the crate it lives in.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("mig", "mig-cli"),
     ("mig-agent", "mig-agent"),
+    ("mig-action-generator", "mig-tools"),
+    ("mig-action-verifier", "mig-tools"),
+    ("mig-agent-search", "mig-tools"),
     ("mig-api", "mig-api"),
+    ("mig-console", "mig-console"),
     ("mig-scheduler", "mig-scheduler"),
     ("mig-standalone", "mig-standalone"),
     ("mig-swarm", "mig-swarm"),

@@ -28,6 +28,7 @@ const RULES: &[Rule] = &[
     Rule { name: "mig-types", members: &[], never: ASYNC_OR_IO },
     Rule { name: "mig-host", members: &["mig-types"], never: ASYNC_OR_IO },
     Rule { name: "mig-sign", members: &["mig-types"], never: ASYNC_OR_IO },
+    Rule { name: "mig-archive", members: &["mig-types"], never: ASYNC_OR_IO },
     Rule { name: "mig-module", members: &["mig-types", "mig-host"], never: ASYNC_OR_IO },
     Rule { name: "mig-runtime", members: &["mig-types"], never: HTTP },
     // The listener for monitoring: the one HTTP that programs may use that never
@@ -86,7 +87,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "mig-client",
-        members: &["mig-types", "mig-sign", "mig-runtime"],
+        members: &["mig-types", "mig-archive", "mig-sign", "mig-runtime"],
         never: &["axum", "lapin", "sqlx"],
     },
     // The agent never reaches the store, and accepts no connection but the
@@ -109,13 +110,25 @@ const RULES: &[Rule] = &[
     // meet in the store.
     Rule {
         name: "mig-api",
-        members: &["mig-types", "mig-sign", "mig-store", "mig-runtime", "mig-observe"],
+        members: &[
+            "mig-types",
+            "mig-archive",
+            "mig-sign",
+            "mig-store",
+            "mig-runtime",
+            "mig-observe",
+        ],
         never: &["lapin", "sqlx"],
     },
     Rule {
         name: "mig-scheduler",
         members: &["mig-types", "mig-sign", "mig-store", "mig-relay", "mig-runtime", "mig-observe"],
         never: &["axum", "hyper", "reqwest", "tower-http", "lapin", "sqlx"],
+    },
+    Rule {
+        name: "mig-terminal",
+        members: &["mig-types", "mig-sign", "mig-client", "mig-module", "mig-runtime"],
+        never: &["axum", "lapin", "sqlx"],
     },
     Rule {
         name: "mig-cli",
@@ -126,6 +139,33 @@ const RULES: &[Rule] = &[
             "mig-module",
             "mig-modules",
             "mig-client",
+            "mig-terminal",
+            "mig-runtime",
+        ],
+        never: &["axum", "lapin", "sqlx"],
+    },
+    Rule {
+        name: "mig-console",
+        members: &[
+            "mig-types",
+            "mig-archive",
+            "mig-sign",
+            "mig-module",
+            "mig-modules",
+            "mig-client",
+            "mig-terminal",
+            "mig-runtime",
+        ],
+        never: &["axum", "lapin", "sqlx"],
+    },
+    Rule {
+        name: "mig-tools",
+        members: &[
+            "mig-types",
+            "mig-sign",
+            "mig-module",
+            "mig-client",
+            "mig-terminal",
             "mig-runtime",
         ],
         never: &["axum", "lapin", "sqlx"],

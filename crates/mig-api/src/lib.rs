@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod access;
-pub mod archive;
 mod auth;
 mod client_ip;
 mod collection;

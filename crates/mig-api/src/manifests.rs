@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mig_archive::ArchiveError;
 use mig_types::{Manifest, ManifestEntry, ManifestId};
 
-use crate::archive::{self, ArchiveError};
 use crate::problem::{Problem, chain};
 use crate::state::ApiState;
 
@@ -41,7 +41,7 @@ pub(crate) async fn document(state: &ApiState, id: ManifestId) -> Result<Manifes
         entries
     } else {
         let content = content(state, id).await?;
-        let entries = Arc::new(unpack(state, move || archive::entries(&content)).await?);
+        let entries = Arc::new(unpack(state, move || mig_archive::entries(&content)).await?);
         state.manifests().put(id, Arc::clone(&entries));
         entries
     };
@@ -56,13 +56,13 @@ pub(crate) async fn object(
     name: String,
 ) -> Result<Option<String>, Problem> {
     let content = content(state, id).await?;
-    unpack(state, move || archive::object(&content, &name)).await
+    unpack(state, move || mig_archive::object(&content, &name)).await
 }
 
 /// Whether an archive that is not stored yet can be read.
 pub(crate) async fn check(content: String) -> Result<(String, Entries), Problem> {
     let (content, entries) = blocking(move || {
-        let entries = archive::entries(&content);
+        let entries = mig_archive::entries(&content);
         (content, entries)
     })
     .await?;

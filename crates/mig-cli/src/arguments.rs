@@ -8,17 +8,30 @@
 use mig_module::{DynModule, ParsedArgs, Registry, UsageError};
 use serde_json::Value;
 
-use crate::failure::{Failure, code};
 use crate::globals::{Globals, Known, known, known_long, split};
+use crate::tasks::WORDS;
+use mig_terminal::failure::{Failure, code};
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Invocation {
-    Usage { code: u8 },
+    Usage {
+        code: u8,
+    },
     ModuleHelp(String),
     Version,
-    Module { module: String, parameters: Value, globals: Box<Globals>, name: String },
-    File { path: String, globals: Box<Globals> },
+    Module {
+        module: String,
+        parameters: Value,
+        globals: Box<Globals>,
+        name: String,
+    },
+    File {
+        path: String,
+        globals: Box<Globals>,
+    },
+    /// A word beside the modules, and what follows it.
+    Task(Vec<String>),
 }
 
 pub(crate) fn parse(args: &[String], registry: &Registry) -> Result<Invocation, Failure> {
@@ -35,6 +48,15 @@ pub(crate) fn parse(args: &[String], registry: &Registry) -> Result<Invocation, 
         option if option.starts_with('-') => {
             let message = format!("the first word must be a module, -i or help, not {option}");
             Err(Failure::usage(message).hint("mig help lists the modules"))
+        }
+        "run" => match rest.split_first() {
+            Some((name, rest)) => {
+                module(args.get(1..).unwrap_or_default(), find(registry, name)?, rest)
+            }
+            None => Err(Failure::usage("run needs the name of a module")),
+        },
+        word if WORDS.iter().any(|(known, _)| *known == word) => {
+            Ok(Invocation::Task(args.to_vec()))
         }
         name => module(args, find(registry, name)?, rest),
     }
@@ -324,6 +346,17 @@ mod tests {
         assert!(name.ends_with(" ...") && !name.contains("-name"), "{name}");
         let (_, _, name) = launched("file -path /etc -name a;target=b");
         assert!(!name.contains(";target="), "{name}");
+    }
+
+    #[test]
+    fn words_beside_modules_are_never_modules() {
+        let registry = mig_modules::registry();
+        for (word, _) in WORDS {
+            assert!(registry.get(word).is_none(), "{word}");
+            assert_eq!(parsed(word).unwrap(), Invocation::Task(words(word)));
+        }
+        assert_eq!(launched("run file -path /etc -name x").2, "file -path /etc -name x ");
+        assert!(parsed("run").is_err() && parsed("run sign").is_err());
     }
 
     #[test]

@@ -8,11 +8,11 @@ use mig_runtime::Shutdown;
 use mig_types::{Action, ActionStatus, Counters, duration};
 use tokio::time::Instant;
 
-use crate::failure::{Failure, code};
 use crate::globals::{FailOn, Globals};
-use crate::output::{Output, Paint, columns};
 use crate::print::Printer;
-use crate::progress;
+use mig_terminal::failure::{Failure, code};
+use mig_terminal::output::{Output, Paint, columns};
+use mig_terminal::progress;
 
 /// Time between two drawings of the progress line.
 const REDRAW: Duration = Duration::from_millis(200);

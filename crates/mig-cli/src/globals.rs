@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mig_types::{ActionId, duration};
 
-use crate::failure::Failure;
+use mig_terminal::failure::Failure;
+use mig_terminal::output::Color;
 
 /// Validity of an action when `-e` does not say.
 const DEFAULT_VALIDITY: Duration = Duration::from_mins(5);
@@ -38,15 +39,7 @@ pub(crate) enum Format {
     Text,
     Json,
     NdJson,
-}
-
-/// Whether output is coloured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Color {
-    #[default]
-    Auto,
-    Always,
-    Never,
+    Csv,
 }
 
 /// When an exit code shall tell what was found.
@@ -128,7 +121,7 @@ const fn flag(name: &'static str) -> Spec {
     Spec { name, takes_value: false }
 }
 
-const SPECS: [Spec; 27] = [
+const SPECS: [Spec; 28] = [
     value("c"),
     value("t"),
     value("e"),
@@ -149,6 +142,7 @@ const SPECS: [Spec; 27] = [
     value("timeout"),
     flag("json"),
     flag("ndjson"),
+    flag("csv"),
     value("color"),
     flag("no-color"),
     flag("strict"),
@@ -178,6 +172,11 @@ pub(crate) fn split(arg: &str) -> Option<(&str, Option<&str>)> {
         Some((name, value)) => (name, Some(value)),
         None => (name, None),
     })
+}
+
+/// Names of all options.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    SPECS.iter().map(|spec| spec.name)
 }
 
 /// Whether an argument is a global option.
@@ -230,6 +229,7 @@ impl Globals {
             "no-follow" => self.no_follow = on,
             "json" if on => self.format = Format::Json,
             "ndjson" if on => self.format = Format::NdJson,
+            "csv" if on => self.format = Format::Csv,
             "no-color" if on => self.color = Color::Never,
             "strict" => self.strict = on,
             // `stream` is what it does anyway.
@@ -312,15 +312,8 @@ fn boolean(text: &str) -> Option<bool> {
 
 /// A duration in Go's notation, or whole days and weeks.
 fn period(option: &str, text: &str) -> Result<Duration, Failure> {
-    let days = |unit: char, days: u64| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(days * 86_400).map(Duration::from_secs)
-    };
-    if let Some(long) = days('d', 1).or_else(|| days('w', 7)) {
-        return Ok(long);
-    }
-    let parsed =
-        duration::parse(text).map_err(|error| Failure::usage(format!("-{option}: {error}")))?;
+    let parsed = duration::parse_period(text)
+        .map_err(|error| Failure::usage(format!("-{option}: {error}")))?;
     if parsed.is_zero() {
         return Err(Failure::usage(format!("-{option} must be longer than zero")));
     }

@@ -2,12 +2,19 @@
 
 use mig_module::Registry;
 
+use crate::tasks::WORDS;
+
 pub(crate) fn usage(registry: &Registry) -> String {
     let modules: Vec<String> = registry
         .iter()
         .map(|module| format!("    {:<10} {}", module.name(), module.summary()))
         .collect();
-    format!("{HEAD}\n{}\n\n{OPTIONS}", modules.join("\n"))
+    let words: Vec<String> =
+        WORDS.iter().map(|(word, about)| format!("    {word:<11} {about}")).collect();
+    let (modules, words) = (modules.join("\n"), words.join("\n"));
+    format!(
+        "{HEAD}\n{modules}\n\nwords beside modules (mig <word> -h says more):\n{words}\n\n{OPTIONS}"
+    )
 }
 
 const HEAD: &str = "\
@@ -15,6 +22,7 @@ mig asks endpoints a question and prints their answers.
 
 usage: mig <module> <global options> <module parameters>
        mig -i <action file> <global options>
+       mig <word> ...
        mig help [<module>] | version
 
 examples:
@@ -50,6 +58,7 @@ launching and following:
     --no-follow           print the action's id and leave
     --timeout <duration>  stop following after this time
     --json, --ndjson      results as one document, or one command a line
+    --csv                 results as rows: agent, status, module, found, line
     --strict              exit 6 unless every agent succeeded
     --fail-on found|none  exit 7 when something, or nothing, was found
     --color <when>        auto, always or never [default: auto]

@@ -14,14 +14,13 @@ use mig_sign::keyring::Keyring;
 use mig_sign::verify::verify_detached;
 use mig_types::action::SYNTAX_VERSION;
 use mig_types::{Action, Agent, Fingerprint, Operation, Target, Timestamp, wire};
-use serde::Serialize as _;
 use serde_json::Value;
 
-use crate::failure::{Failure, chain, code};
 use crate::follow;
 use crate::globals::Globals;
-use crate::output::{Output, Paint};
-use crate::session::Session;
+use mig_terminal::failure::{Failure, chain, code};
+use mig_terminal::output::{Output, Paint};
+use mig_terminal::{Session, text};
 
 /// Agents asked when nothing says otherwise.
 const DEFAULT_TARGET: &str = "status='online'";
@@ -48,12 +47,11 @@ pub(crate) async fn module(
     let mut action = Action { name, operations: Some(vec![operation]), ..Action::default() };
     if globals.print {
         // Needs no configuration, unless a macro is used.
-        let macros =
-            Session::open(globals, output).map(|session| session.config.macros).unwrap_or_default();
+        let macros = open(globals, output).map(|session| session.config.macros).unwrap_or_default();
         action.target = target(globals, &macros, output)?;
         return print(&action, output);
     }
-    let session = Session::open(globals, output)?;
+    let session = open(globals, output)?;
     action.target = target(globals, &session.config.macros, output)?;
     prepare(registry, action, globals, &session, output, shutdown).await
 }
@@ -78,11 +76,11 @@ pub(crate) async fn file(
     if globals.print {
         return print(&action, output);
     }
-    let session = Session::open(globals, output)?;
+    let session = open(globals, output)?;
     prepare(registry, action, globals, &session, output, shutdown).await
 }
 
-fn read(path: &str) -> Result<Action, Failure> {
+pub(crate) fn read(path: &str) -> Result<Action, Failure> {
     let unreadable = |error: std::io::Error| Failure::other(format!("cannot read {path}: {error}"));
     let mut bytes = Vec::new();
     if path == "-" {
@@ -118,6 +116,19 @@ fn target(globals: &Globals, macros: &Macros, output: &mut Output) -> Result<Str
     Ok(target)
 }
 
+/// The configuration the options name.
+fn open(globals: &Globals, output: &mut Output) -> Result<Session, Failure> {
+    let (mut session, warnings) =
+        Session::open(globals.config.as_deref(), globals.context.as_deref())?;
+    for warning in warnings {
+        output.say(&format!("[warning] {warning}"));
+    }
+    if let Some(key) = &globals.key {
+        session.config.signing_key = Some(key.clone());
+    }
+    Ok(session)
+}
+
 /// Everything from the finished question to its end.
 async fn prepare(
     registry: &Registry,
@@ -128,7 +139,7 @@ async fn prepare(
     shutdown: &Shutdown,
 ) -> Result<u8, Failure> {
     let signer = session.signer()?;
-    let api = session.api(Some(Arc::clone(&signer)))?;
+    let api = session.api("cmd", Some(Arc::clone(&signer)))?;
     let now = session.clock.now();
     let fresh = launch::set_missing_times(&mut action, now, globals.validity);
     if !fresh {
@@ -167,7 +178,7 @@ async fn prepare(
 }
 
 /// Compresses operations that want it and are not yet.
-fn squeeze(action: &mut Action) -> Result<(), Failure> {
+pub(crate) fn squeeze(action: &mut Action) -> Result<(), Failure> {
     for operation in action.operations.iter_mut().flatten() {
         if operation.want_compressed && !operation.is_compressed {
             compress::compress_parameters(operation)
@@ -177,7 +188,7 @@ fn squeeze(action: &mut Action) -> Result<(), Failure> {
     Ok(())
 }
 
-fn refused(error: LaunchError) -> Failure {
+pub(crate) fn refused(error: LaunchError) -> Failure {
     match error {
         LaunchError::Signer(error) => error.into(),
         other => Failure::other(chain(&other)),
@@ -214,7 +225,7 @@ async fn has_signed(action: &Action, key: &Fingerprint, api: &ApiClient, now: Ti
     action.pgpsignatures.iter().any(by_it)
 }
 
-async fn evaluate(api: &ApiClient, target: &str) -> Result<Vec<Agent>, Failure> {
+pub(crate) async fn evaluate(api: &ApiClient, target: &str) -> Result<Vec<Agent>, Failure> {
     let agents = api.evaluate_target(target).await.map_err(|error| match error {
         ClientError::Api { status: 400..=499, message }
             if !message.is_empty() && !message.contains("uthoriz") =>
@@ -257,15 +268,8 @@ async fn countdown(
 
 /// Prints an action indented by four, escaped as the original does.
 fn print(action: &Action, output: &mut Output) -> Result<u8, Failure> {
-    let mut bytes = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
-    action
-        .serialize(&mut serializer)
+    let text = text::pretty(action, "    ")
         .map_err(|error| Failure::other(format!("cannot write the action: {error}")))?;
-    let text = String::from_utf8_lossy(&bytes);
-    // Only texts can hold these characters.
-    let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
     output.line(&text)?;
     Ok(0)
 }

@@ -1,21 +1,18 @@
 #![doc = include_str!("../README.md")]
 
 mod arguments;
-mod failure;
 mod follow;
 mod globals;
 mod help;
 mod launch;
 mod local;
-mod output;
 mod print;
-mod progress;
-mod session;
+mod tasks;
 
 use arguments::Invocation;
-use failure::Failure;
 use mig_runtime::{Exit, Shutdown};
-use output::Output;
+use mig_terminal::failure::Failure;
+use mig_terminal::output::Output;
 
 /// Runs one command line; the exit code travels in an [`Exit`].
 pub async fn run(args: &[String], shutdown: &Shutdown) -> anyhow::Result<()> {
@@ -53,6 +50,7 @@ async fn dispatch(
             output.line(env!("CARGO_PKG_VERSION"))?;
             Ok(0)
         }
+        Invocation::Task(words) => tasks::run(&registry, &words, output, shutdown).await,
         Invocation::Module { module, parameters, globals, name } => {
             output.set_color(globals.color);
             let wanted = globals.target.as_deref();

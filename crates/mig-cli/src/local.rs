@@ -6,9 +6,9 @@ use mig_host::LocalHost;
 use mig_module::{Budget, Registry};
 use serde_json::Value;
 
-use crate::failure::Failure;
 use crate::globals::{Format, Globals, Show};
-use crate::output::Output;
+use mig_terminal::failure::Failure;
+use mig_terminal::output::Output;
 
 /// The target that means this machine.
 pub(crate) const TARGET: &str = "local";

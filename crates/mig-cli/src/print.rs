@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use mig_module::Registry;
 use mig_module::text::printable;
+use mig_terminal::results::{self, Line};
 use mig_types::{Action, Command, CommandStatus, wire};
 
-use crate::failure::Failure;
 use crate::globals::{Format, Show};
-use crate::output::{Output, Paint};
+use mig_terminal::failure::Failure;
+use mig_terminal::output::{Output, Paint};
 
 /// Prints commands as they come and remembers what the summary needs.
 pub(crate) struct Printer<'a> {
@@ -23,6 +24,8 @@ pub(crate) struct Printer<'a> {
     /// Agents by the reason they gave for not doing it.
     refusals: BTreeMap<String, Vec<String>>,
     kept: Vec<Command>,
+    /// Whether the heading of a table was printed.
+    headed: bool,
 }
 
 impl<'a> Printer<'a> {
@@ -36,6 +39,7 @@ impl<'a> Printer<'a> {
             by_status: BTreeMap::new(),
             refusals: BTreeMap::new(),
             kept: Vec::new(),
+            headed: false,
         }
     }
 
@@ -72,6 +76,7 @@ impl<'a> Printer<'a> {
                 self.kept.push(command);
                 Ok(())
             }
+            Format::Csv => self.csv(&command, wanted, output),
             Format::NdJson => output.line(&wire::to_string(&command).unwrap_or_default()),
             Format::Text if !success && self.show != Show::Found => {
                 let status = command.status;
@@ -81,6 +86,39 @@ impl<'a> Printer<'a> {
             Format::Text if wanted && success => self.text(&command, &agent, output),
             Format::Text => Ok(()),
         }
+    }
+
+    /// One row for each line, and one for a command without any.
+    fn csv(&mut self, command: &Command, wanted: bool, out: &mut Output) -> Result<(), Failure> {
+        if !std::mem::replace(&mut self.headed, true) {
+            out.line("agent,status,module,found,line")?;
+        }
+        if !wanted {
+            return Ok(());
+        }
+        let results = command.results.as_deref().unwrap_or_default();
+        let status = command.status.as_str();
+        for (operation, result) in command.action.operations().iter().zip(results) {
+            let found = if result.foundanything { "true" } else { "false" };
+            // Of this operation alone.
+            let single = Command {
+                action: Action { operations: Some(vec![operation.clone()]), ..Action::default() },
+                results: Some(vec![result.clone()]),
+                ..Command::default()
+            };
+            for line in results::lines(self.registry, &single, self.show == Show::Found) {
+                let text = match line {
+                    Line::Data(text) if text == "command success" => continue,
+                    Line::Data(text) | Line::Talk(text) => text,
+                };
+                let cells = [&command.agent.name, status, &operation.module, found, &text];
+                out.line(&row(&cells))?;
+            }
+        }
+        if command.status != CommandStatus::Success {
+            out.line(&row(&[&command.agent.name, status, "", "false", ""]))?;
+        }
+        Ok(())
     }
 
     fn refusal(&mut self, command: &Command, agent: &str) {
@@ -96,36 +134,11 @@ impl<'a> Printer<'a> {
     }
 
     fn text(&self, command: &Command, agent: &str, output: &mut Output) -> Result<(), Failure> {
-        let found_only = self.show == Show::Found;
-        let results = command.results.as_deref().unwrap_or_default();
-        for (index, operation) in command.action.operations().iter().enumerate() {
-            let Some(result) = results.get(index) else {
-                if !found_only {
-                    let text = format!("operation {index} did not return results");
-                    output.say(&format!("{agent} [error] {text}"));
-                }
-                continue;
-            };
-            let Some(module) = self.registry.get(&operation.module) else {
-                // A hit must never be invisible because this build is older.
-                if !found_only || result.foundanything {
-                    let text = wire::to_string(&result.elements).unwrap_or_default();
-                    output.line(&format!("{agent} {}", printable(&text)))?;
-                }
-                continue;
-            };
-            match module.print(result, found_only) {
-                Ok(lines) => {
-                    for line in lines {
-                        output.line(&format!("{agent} {line}"))?;
-                    }
-                }
-                // One odd answer must not hide the others.
-                Err(error) => output.say(&format!("{agent} [error] {}", error.one_line())),
+        for line in results::lines(self.registry, command, self.show == Show::Found) {
+            match line {
+                Line::Data(text) => output.line(&format!("{agent} {text}"))?,
+                Line::Talk(text) => output.say(&format!("{agent} {text}")),
             }
-        }
-        if !found_only {
-            output.line(&format!("{agent} command success"))?;
         }
         Ok(())
     }
@@ -157,5 +170,30 @@ impl<'a> Printer<'a> {
             output.paint(Paint::Magenta, &format!("{count} {word}: {reason}"));
         }
         Ok(())
+    }
+}
+
+/// Cells as RFC 4180 wants them.
+fn row(cells: &[&str]) -> String {
+    let cell = |text: &&str| {
+        let text = printable(text);
+        // A spreadsheet must not take a foreign text for a formula.
+        let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text };
+        if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    };
+    cells.iter().map(cell).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::row;
+
+    #[test]
+    fn cells_are_quoted_and_never_formulas() {
+        assert_eq!(
+            row(&["web1", "a,b", "say \"x\"", "=1+1"]),
+            "web1,\"a,b\",\"say \"\"x\"\"\",'=1+1"
+        );
+        assert_eq!(row(&["a\nb", ""]), "a\\nb,");
     }
 }

@@ -53,8 +53,10 @@ pub enum ClientError {
     Api { status: u16, message: String },
     #[error("the API's answer is larger than {limit} bytes")]
     TooLarge { limit: usize },
-    #[error("the request is larger than the {MAX_REQUEST} bytes the API reads")]
-    RequestTooLarge,
+    #[error("the request is larger than the {limit} bytes the API reads")]
+    RequestTooLarge { limit: usize },
+    #[error("{address} is not an address of the API")]
+    Elsewhere { address: String },
     #[error("the API's answer cannot be read")]
     Answer(#[source] WireError),
     #[error("cannot write the request")]
@@ -179,6 +181,29 @@ impl ApiClient {
         self.collection(response, StatusCode::OK).await
     }
 
+    /// GETs an address below the base as text: a path such as
+    /// `search?type=agent`, or the whole address.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Elsewhere`] for an address that is not below the base:
+    /// tokens are for nobody else. Otherwise as [`ApiClient::get`].
+    pub async fn get_text(&self, address: &str) -> Result<String, ClientError> {
+        let elsewhere = || ClientError::Elsewhere { address: address.to_owned() };
+        let path = address.strip_prefix(self.base.as_str()).unwrap_or(address);
+        let url = self.base.join(path).map_err(|_| elsewhere())?;
+        if !url.as_str().starts_with(self.base.as_str()) {
+            return Err(elsewhere());
+        }
+        let response = self.send(Method::GET, path, &[], &Body::None).await?;
+        let status = response.status();
+        let body = self.body(response).await?;
+        if !status.is_success() {
+            return Err(refusal(status, &body));
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// POSTs a form to a path below the base and expects `expected`.
     ///
     /// # Errors
@@ -190,8 +215,24 @@ impl ApiClient {
         form: &[(&str, &str)],
         expected: StatusCode,
     ) -> Result<Collection, ClientError> {
-        if form.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_REQUEST {
-            return Err(ClientError::RequestTooLarge);
+        self.post_up_to(MAX_REQUEST, path, form, expected).await
+    }
+
+    /// [`ApiClient::post`] where the API reads more, or less, than usual.
+    pub(crate) async fn post_up_to(
+        &self,
+        limit: usize,
+        path: &str,
+        form: &[(&str, &str)],
+        expected: StatusCode,
+    ) -> Result<Collection, ClientError> {
+        let encoded = |text: &str| -> usize {
+            form_urlencoded::byte_serialize(text.as_bytes()).map(str::len).sum()
+        };
+        let length: usize =
+            form.iter().map(|(name, value)| encoded(name) + encoded(value) + 2).sum();
+        if length > limit {
+            return Err(ClientError::RequestTooLarge { limit });
         }
         let response = self.send(Method::POST, path, &[], &Body::Form(form)).await?;
         self.collection(response, expected).await

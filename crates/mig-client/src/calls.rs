@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use mig_types::wire;
 use mig_types::{
     Action, ActionId, Agent, AgentId, Command, CommandId, CommandStatus, Fingerprint, Investigator,
-    InvestigatorId, InvestigatorStatus, Permissions,
+    InvestigatorId, InvestigatorStatus, Permissions, Timestamp,
 };
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, StatusCode};
@@ -220,7 +220,9 @@ impl ApiClient {
         let build = || {
             let form = Form::new()
                 .text("name", new.name.to_owned())
-                .text("permissions", permissions.clone());
+                .text("permissions", permissions.clone())
+                // The form of the middle of 2016; others ignore it.
+                .text("isadmin", new.permissions.is_admin().to_string());
             match new.publickey {
                 Some(key) => {
                     let part = Part::text(key.to_owned()).file_name(format!("{}.asc", new.name));
@@ -273,6 +275,19 @@ impl ApiClient {
         Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
+    /// What the platform's clock says, if an API answers there and tells.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn server_time(&self) -> Result<Option<Timestamp>, ClientError> {
+        let response = self.send(Method::GET, "heartbeat", &[], &Body::None).await?;
+        let header = response.headers().get("date").and_then(|date| date.to_str().ok());
+        let time = header.and_then(Timestamp::parse_http);
+        self.collection(response, StatusCode::OK).await?;
+        Ok(time)
+    }
+
     /// Whether an API answers there: its heartbeat, which needs no permission.
     ///
     /// # Errors
@@ -283,6 +298,6 @@ impl ApiClient {
     }
 }
 
-fn first<T: DeserializeOwned>(answer: Collection) -> Result<T, ClientError> {
+pub(crate) fn first<T: DeserializeOwned>(answer: Collection) -> Result<T, ClientError> {
     answer.first().map_err(ClientError::Answer)
 }

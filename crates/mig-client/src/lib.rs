@@ -5,6 +5,9 @@ pub mod collection;
 pub mod config;
 pub mod follow;
 pub mod launch;
+pub mod provision;
+pub mod search;
+pub mod signatures;
 pub mod signer;
 pub mod target;
 
@@ -15,4 +18,5 @@ pub use calls::{CommandQuery, InvestigatorChange, NewInvestigator};
 pub use collection::{Collection, Item};
 pub use config::ClientConfig;
 pub use follow::{FollowEvent, FollowOptions, Follower};
+pub use search::{Found, Search};
 pub use signer::{GpgSigner, Signer, SignerError, SoftwareSigner};

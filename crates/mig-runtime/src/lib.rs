@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+mod interactive;
 pub mod logging;
 pub mod random;
 mod run;
@@ -12,6 +13,7 @@ pub mod tls;
 #[cfg(unix)]
 pub mod whitelist;
 
+pub use interactive::{Interrupts, run_interactive};
 pub use run::{Exit, run, run_as_guest};
 pub use secret::Secret;
 pub use shutdown::{Shutdown, ShutdownTrigger};

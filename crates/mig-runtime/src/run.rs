@@ -12,7 +12,7 @@ use crate::shutdown::{Shutdown, ShutdownTrigger};
 const INTERRUPTED: i32 = 130;
 
 /// Time given to tasks that are still running when `main` has returned.
-const DRAIN: Duration = Duration::from_secs(1);
+pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 
 /// An error that chooses the exit code; any other error exits with 1.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ where
     }
 }
 
-fn fail(program: &str, error: &anyhow::Error) -> ExitCode {
+pub(crate) fn fail(program: &str, error: &anyhow::Error) -> ExitCode {
     let exit = error.downcast_ref::<Exit>();
     if exit.is_none_or(|exit| exit.reason.is_some()) {
         // Nothing is left to do when standard error is gone as well.

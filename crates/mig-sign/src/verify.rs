@@ -131,6 +131,20 @@ pub fn verify_action(
     Ok(signers)
 }
 
+/// Who a one-line signature says has made it: the 40 digits of a fingerprint,
+/// or the 16 of a key id; of a subkey perhaps. A claim, not a proof.
+///
+/// `None` when it says nothing, or is no signature.
+pub fn issuer(one_line: &str) -> Option<String> {
+    let packets = oneline::to_binary(one_line).ok()?;
+    PacketParser::new(packets.as_slice()).take(MAX_PACKETS).find_map(|packet| {
+        let Ok(Packet::Signature(signature)) = packet else { return None };
+        let fingerprint = signature.issuer_fingerprint().first().map(ToString::to_string);
+        let id = || signature.issuer_key_id().first().map(ToString::to_string);
+        fingerprint.or_else(id).map(|digits| digits.to_uppercase())
+    })
+}
+
 /// A parsed signature and the keys that may have made it.
 struct Candidate<'a> {
     signature: Signature,

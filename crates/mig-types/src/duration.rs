@@ -73,6 +73,23 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         .map_err(|_| DurationError { text: text.chars().take(64).collect() })
 }
 
+/// Reads a duration as people write it: as [`parse`], or whole days and weeks
+/// such as `2d`.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_period(text: &str) -> Result<Duration, DurationError> {
+    let whole = |unit: char, days: u64| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(days * 86_400).map(Duration::from_secs)
+    };
+    match whole('d', 1).or_else(|| whole('w', 7)) {
+        Some(period) => Ok(period),
+        None => parse(text),
+    }
+}
+
 /// Writes a duration as Go does: `0s`, `84.625µs`, `1m1s`, `1h1m1.005s`.
 pub fn format(duration: Duration) -> String {
     format_signed(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))

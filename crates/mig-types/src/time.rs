@@ -41,6 +41,11 @@ impl Timestamp {
         Ok(Self(DateTime::parse_from_rfc3339(text)?.with_timezone(&Utc)))
     }
 
+    /// Reads the date of an HTTP header: `Tue, 01 Jul 2003 10:52:37 GMT`.
+    pub fn parse_http(text: &str) -> Option<Self> {
+        Some(Self(DateTime::parse_from_rfc2822(text).ok()?.with_timezone(&Utc)))
+    }
+
     pub const fn datetime(self) -> DateTime<Utc> {
         self.0
     }
@@ -157,6 +162,15 @@ mod tests {
             assert_eq!(Timestamp::parse(text).unwrap().to_string(), printed);
         }
         assert_eq!(Timestamp::NOT_STARTED.to_string(), "0009-01-11T11:11:11.000000011Z");
+    }
+
+    #[test]
+    fn dates_of_headers_are_read() {
+        let time = Timestamp::parse_http("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        assert_eq!(time.to_string(), "1994-11-06T08:49:37Z");
+        for text in ["", "yesterday", "Sun, 32 Nov 1994 08:49:37 GMT"] {
+            assert!(Timestamp::parse_http(text).is_none(), "{text}");
+        }
     }
 
     #[test]

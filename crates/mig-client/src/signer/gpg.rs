@@ -65,6 +65,71 @@ impl GpgSigner {
     /// [`SignerError::NotConfigured`] without `gpg.keyid`.
     pub fn from_config(config: &ClientConfig) -> Result<Self, SignerError> {
         let keyid = config.keyid.clone().ok_or(SignerError::NotConfigured)?;
+        Ok(Self::of_config(config, keyid))
+    }
+
+    /// The armored public key of `user` in the key ring of `config`: without
+    /// signatures by others, and with signing subkeys only, because peers
+    /// refuse keys with subkeys they do not understand.
+    ///
+    /// # Errors
+    ///
+    /// [`SignerError::NoPublicKey`] when gpg knows no such key.
+    pub async fn export(config: &ClientConfig, user: &str) -> Result<String, SignerError> {
+        let filter =
+            ["--export-options", "export-minimal", "--export-filter", "drop-subkey=usage!~s"];
+        Self::export_with(config, user, &filter).await
+    }
+
+    /// The armored public key of `user`, as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`SignerError::NoPublicKey`] when gpg knows no such key.
+    pub async fn export_whole(config: &ClientConfig, user: &str) -> Result<String, SignerError> {
+        Self::export_with(config, user, &[]).await
+    }
+
+    async fn export_with(
+        config: &ClientConfig,
+        user: &str,
+        options: &[&str],
+    ) -> Result<String, SignerError> {
+        let arguments = [options, &["--armor", "--export", "--", user]].concat();
+        let output = Self::of_config(config, user.to_owned()).run(&arguments, b"").await?;
+        let armored = String::from_utf8_lossy(&output.stdout).into_owned();
+        if armored.trim().is_empty() {
+            return Err(SignerError::NoPublicKey { user: user.to_owned() });
+        }
+        Ok(armored)
+    }
+
+    /// Fingerprint and main user id of each secret key that may be used.
+    ///
+    /// # Errors
+    ///
+    /// [`SignerError::Start`] when gpg is not installed.
+    pub async fn secret_keys(
+        program: &str,
+        home: Option<PathBuf>,
+    ) -> Result<Vec<(String, String)>, SignerError> {
+        let gpg = Self::new(program, home, "");
+        let output = gpg.run(&["--with-colons", "--list-secret-keys"], b"").await?;
+        Ok(read_keys(&String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// What `gpg --version` says first.
+    ///
+    /// # Errors
+    ///
+    /// [`SignerError::Start`] when it is not installed.
+    pub async fn version(config: &ClientConfig) -> Result<String, SignerError> {
+        let output = Self::of_config(config, String::new()).run(&["--version"], b"").await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(text.lines().next().unwrap_or_default().to_owned())
+    }
+
+    fn of_config(config: &ClientConfig, keyid: String) -> Self {
         let usual = std::env::var_os("GNUPGHOME").map(PathBuf::from);
         let usual = usual.or_else(|| config.home.as_ref().map(|home| home.join(".gnupg")));
         // A home that is spelled out gets an agent of its own, even if it is
@@ -74,10 +139,10 @@ impl GpgSigner {
             .clone()
             .filter(|home| usual.as_deref().is_none_or(|usual| !same_directory(home, usual)));
         let signer = Self::new(config.gpg_program.clone(), home, keyid);
-        Ok(match config.passphrase.clone() {
+        match config.passphrase.clone() {
             Some(passphrase) => signer.with_passphrase(passphrase),
             None => signer,
-        })
+        }
     }
 
     async fn key(&self) -> Result<&Key, SignerError> {
@@ -178,6 +243,36 @@ fn read_listing(listing: &str) -> Option<Key> {
     // the public key are as old as their installation.
     let user = if signs && here { format!("{primary}!") } else { primary.to_string() };
     Some(Key { primary, user })
+}
+
+/// Keys of a `--with-colons` listing that are neither revoked nor expired.
+fn read_keys(listing: &str) -> Vec<(String, String)> {
+    let mut keys: Vec<(String, String)> = Vec::new();
+    let mut wanted = false;
+    for line in listing.lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        let field = |at: usize| fields.get(at).copied().unwrap_or_default();
+        match field(0) {
+            "sec" => {
+                wanted = !matches!(field(1), "r" | "e" | "d" | "i");
+                if wanted {
+                    keys.push((String::new(), String::new()));
+                }
+            }
+            "ssb" => wanted = false,
+            kind @ ("fpr" | "uid") if wanted => {
+                let Some((fingerprint, user)) = keys.last_mut() else { continue };
+                let place = if kind == "fpr" { fingerprint } else { user };
+                // The first one is the primary key's, or the main one.
+                if place.is_empty() {
+                    field(9).clone_into(place);
+                }
+            }
+            _ => {}
+        }
+    }
+    keys.retain(|(fingerprint, _)| !fingerprint.is_empty());
+    keys
 }
 
 /// Reads the status lines of a signing run.
@@ -291,6 +386,16 @@ mod tests {
         for text in ["", "sec", "sec:u\nfpr:x", "fpr:::::::::x:"] {
             assert!(read_listing(text).is_none(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn keys_that_are_over_are_not_listed() {
+        let other = "sec:e:2048:1:09C0241F854718C8:1:::u:::sc:::+:::23::0:\nfpr:::::::::AB:\n\
+                     uid:e::::1::Y::old <o@example.net>:::::::::0:\n";
+        let text = format!("{}{other}", listing("scESC", "+"));
+        let expected = [(FINGERPRINT.to_owned(), "t <t@example.net>".to_owned())];
+        assert_eq!(read_keys(&text), expected);
+        assert!(read_keys("sec\nuid:u").is_empty());
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub enum SignerError {
     Start { program: String, source: std::io::Error },
     #[error("no secret key for {keyid:?} in the GnuPG key ring")]
     NoSecretKey { keyid: String },
+    #[error("no public key of {user:?} in the GnuPG key ring")]
+    NoPublicKey { user: String },
     #[error("wrong passphrase or PIN")]
     BadPassphrase,
     #[error("signing was cancelled")]

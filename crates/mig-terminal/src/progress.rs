@@ -8,7 +8,7 @@ use mig_types::Counters;
 const MAX_WIDTH: usize = 80;
 
 /// ` 3 / 10 [=====>-----]  30.00% 1/s 7s`, as wide as allowed.
-pub(crate) fn bar(done: u64, total: u64, elapsed: Duration, over: bool, width: usize) -> String {
+pub fn bar(done: u64, total: u64, elapsed: Duration, over: bool, width: usize) -> String {
     let width = width.clamp(20, MAX_WIDTH);
     if total == 0 {
         return format!(" {done} / ? ");
@@ -37,12 +37,12 @@ pub(crate) fn bar(done: u64, total: u64, elapsed: Duration, over: bool, width: u
 
 /// Percentage of the commands that are done; 0 of 0 is 0.
 #[expect(clippy::cast_precision_loss, reason = "counts of agents are far below 2^52")]
-pub(crate) fn percent(done: u64, total: u64) -> f64 {
+pub fn percent(done: u64, total: u64) -> f64 {
     if total == 0 { 0.0 } else { done as f64 * 100.0 / total as f64 }
 }
 
 /// `3 sent, 3 done, 2 succeeded, 1 timed out`.
-pub(crate) fn counters(counters: &Counters) -> String {
+pub fn counters(counters: &Counters) -> String {
     let mut text = format!("{} sent, {} done", counters.sent, counters.done);
     for (count, word) in [
         (counters.inflight, "in flight"),

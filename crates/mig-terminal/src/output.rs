@@ -3,15 +3,20 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use crate::failure::Failure;
-use crate::globals::Color;
 
 /// A colour of the original's.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Paint {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
     Red,
     Yellow,
     Blue,
     Magenta,
+    BoldRed,
+    BoldGreen,
+    BoldYellow,
+    BoldBlue,
+    BoldMagenta,
+    BoldCyan,
 }
 
 impl Paint {
@@ -21,45 +26,78 @@ impl Paint {
             Self::Yellow => "\x1b[33m",
             Self::Blue => "\x1b[34m",
             Self::Magenta => "\x1b[35m",
+            Self::BoldRed => "\x1b[31;1m",
+            Self::BoldGreen => "\x1b[32;1m",
+            Self::BoldYellow => "\x1b[33;1m",
+            Self::BoldBlue => "\x1b[34;1m",
+            Self::BoldMagenta => "\x1b[35;1m",
+            Self::BoldCyan => "\x1b[36;1m",
+        }
+    }
+
+    /// `text` in this colour.
+    pub fn on(self, text: &str) -> String {
+        format!("{}{text}\x1b[0m", self.code())
+    }
+}
+
+/// Whether output is coloured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// Whether a stream gets colours, knowing whether it is a terminal.
+    pub fn applies(self, terminal: bool) -> bool {
+        let variable = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                terminal
+                    && !variable("NO_COLOR")
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
         }
     }
 }
 
 /// Both streams, with what may be done to each.
-pub(crate) struct Output {
+pub struct Output {
     stderr_terminal: bool,
     color: bool,
     /// Characters of a progress line that stands on the terminal.
     progress: usize,
 }
 
+impl Default for Output {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Output {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let mut output =
             Self { stderr_terminal: io::stderr().is_terminal(), color: false, progress: 0 };
         output.set_color(Color::Auto);
         output
     }
 
-    pub(crate) fn set_color(&mut self, color: Color) {
-        let variable = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        self.color = match color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => {
-                self.stderr_terminal
-                    && !variable("NO_COLOR")
-                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-            }
-        };
+    pub fn set_color(&mut self, color: Color) {
+        self.color = color.applies(self.stderr_terminal);
     }
 
-    pub(crate) const fn has_terminal(&self) -> bool {
+    pub const fn has_terminal(&self) -> bool {
         self.stderr_terminal
     }
 
     /// One line of data.
-    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+    pub fn line(&mut self, text: &str) -> Result<(), Failure> {
         self.clear_progress();
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{text}")?;
@@ -67,21 +105,29 @@ impl Output {
         Ok(())
     }
 
+    /// Data as it is, without a line end.
+    pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()?;
+        Ok(())
+    }
+
     /// Talk, as it is.
-    pub(crate) fn say(&mut self, text: &str) {
+    pub fn say(&mut self, text: &str) {
         self.clear_progress();
         // Nobody listens when it fails.
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 
     /// Talk in a colour.
-    pub(crate) fn paint(&mut self, paint: Paint, text: &str) {
+    pub fn paint(&mut self, paint: Paint, text: &str) {
         let painted = self.painted(paint, text);
         self.say(&painted);
     }
 
     /// Talk without a line end.
-    pub(crate) fn murmur(&mut self, paint: Paint, text: &str) {
+    pub fn murmur(&mut self, paint: Paint, text: &str) {
         let painted = self.painted(paint, text);
         let mut stderr = io::stderr().lock();
         let _ = write!(stderr, "{painted}");
@@ -89,11 +135,11 @@ impl Output {
     }
 
     fn painted(&self, paint: Paint, text: &str) -> String {
-        if self.color { format!("{}{text}\x1b[0m", paint.code()) } else { text.to_owned() }
+        if self.color { paint.on(text) } else { text.to_owned() }
     }
 
     /// Draws a progress line over the one before; terminals only.
-    pub(crate) fn draw(&mut self, line: &str) {
+    pub fn draw(&mut self, line: &str) {
         if !self.stderr_terminal {
             return;
         }
@@ -106,7 +152,7 @@ impl Output {
     }
 
     /// Ends the progress line: what stands on it stays.
-    pub(crate) fn keep_progress(&mut self) {
+    pub fn keep_progress(&mut self) {
         if self.progress > 0 {
             let _ = writeln!(io::stderr().lock());
             self.progress = 0;
@@ -124,7 +170,7 @@ impl Output {
     }
 
     /// Why it failed, and the way out.
-    pub(crate) fn complain(&mut self, failure: &Failure) {
+    pub fn complain(&mut self, failure: &Failure) {
         self.keep_progress();
         self.say(&format!("error: {}", mig_module::text::printable(&failure.message)));
         if let Some(hint) = &failure.hint {
@@ -134,7 +180,7 @@ impl Output {
 }
 
 /// Columns of the terminal behind standard error, 80 when there is none.
-pub(crate) fn columns() -> usize {
+pub fn columns() -> usize {
     #[cfg(unix)]
     if let Ok(size) = rustix::termios::tcgetwinsize(io::stderr())
         && size.ws_col > 0

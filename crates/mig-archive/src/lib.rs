@@ -1,7 +1,4 @@
-//! The archive inside a manifest: base64 of a gzip-compressed tar.
-//!
-//! It comes from an investigator with the right to create manifests, and is
-//! still read as if from an enemy: everything streams, everything is bounded.
+#![doc = include_str!("../README.md")]
 
 use std::io::{self, Read, Write as _};
 

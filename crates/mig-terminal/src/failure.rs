@@ -5,52 +5,52 @@ use std::io;
 use mig_client::{ClientError, SignerError};
 
 /// Exit codes; 0 and 1 mean what they always have.
-pub(crate) mod code {
-    pub(crate) const OTHER: u8 = 1;
-    pub(crate) const USAGE: u8 = 2;
-    pub(crate) const SIGNING: u8 = 3;
-    pub(crate) const API: u8 = 4;
-    pub(crate) const NO_AGENT: u8 = 5;
-    pub(crate) const NOT_ALL: u8 = 6;
-    pub(crate) const FOUND: u8 = 7;
-    pub(crate) const INTERRUPTED: u8 = 130;
+pub mod code {
+    pub const OTHER: u8 = 1;
+    pub const USAGE: u8 = 2;
+    pub const SIGNING: u8 = 3;
+    pub const API: u8 = 4;
+    pub const NO_AGENT: u8 = 5;
+    pub const NOT_ALL: u8 = 6;
+    pub const FOUND: u8 = 7;
+    pub const INTERRUPTED: u8 = 130;
 }
 
 /// A failure to tell the investigator about.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) code: u8,
-    pub(crate) message: String,
-    pub(crate) hint: Option<String>,
+pub struct Failure {
+    pub code: u8,
+    pub message: String,
+    pub hint: Option<String>,
     closed_pipe: bool,
 }
 
 impl Failure {
-    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), hint: None, closed_pipe: false }
     }
 
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
+    pub fn usage(message: impl Into<String>) -> Self {
         Self::new(code::USAGE, message)
     }
 
-    pub(crate) fn other(message: impl Into<String>) -> Self {
+    pub fn other(message: impl Into<String>) -> Self {
         Self::new(code::OTHER, message)
     }
 
     #[must_use]
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    pub(crate) const fn is_closed_pipe(&self) -> bool {
+    pub const fn is_closed_pipe(&self) -> bool {
         self.closed_pipe
     }
 }
 
 /// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

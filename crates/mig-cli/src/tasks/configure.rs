@@ -1,0 +1,164 @@
+//! `mig config`: the file every client reads.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+
+use mig_client::config::process_environment;
+use mig_client::{ClientConfig, GpgSigner};
+use mig_module::args::{Flag, Kind, Options};
+use mig_terminal::failure::{Failure, chain, code};
+use mig_terminal::output::Output;
+use mig_terminal::{Session, locate};
+use mig_types::Fingerprint;
+
+use super::words;
+
+const USAGE: &str = "\
+usage: mig config init [-url <url>] [-keyid <fingerprint>] [-home <dir>] [-c <file>]
+       mig config check [-c <file>]
+       mig config show [-c <file>]
+       mig config contexts
+
+    init      writes a new configuration; asks for what is missing on a terminal
+    check     fails on what is only a warning elsewhere
+    show      what is in force, secrets left out
+    contexts  names for --context: the files ~/.migrc-<name>";
+
+const FLAGS: [Flag; 3] = [("url", Kind::Text), ("keyid", Kind::Text), ("home", Kind::Text)];
+
+pub(super) async fn run(line: &[String], output: &mut Output) -> Result<u8, Failure> {
+    let Some(words) = words(line, &FLAGS, USAGE, output)? else { return Ok(0) };
+    match words.subject {
+        Some("init") => init(&words.options, output).await,
+        Some("check") => check(&words.options, output),
+        Some("show") => show(&words.options, output),
+        Some("contexts") => contexts(output),
+        _ => Err(Failure::usage(USAGE)),
+    }
+}
+
+fn session(options: &Options) -> Result<(Session, Vec<String>), Failure> {
+    Session::open(options.text("c").map(Path::new), options.text("context"))
+}
+
+fn check(options: &Options, output: &mut Output) -> Result<u8, Failure> {
+    let (session, warnings) = session(options)?;
+    for warning in &warnings {
+        output.line(warning)?;
+    }
+    if warnings.is_empty() {
+        output.line(&format!("{} is in order", session.path.display()))?;
+        return Ok(0);
+    }
+    Ok(code::USAGE)
+}
+
+fn show(options: &Options, output: &mut Output) -> Result<u8, Failure> {
+    let (session, _) = session(options)?;
+    let config = &session.config;
+    let path = |path: &Option<std::path::PathBuf>| {
+        path.as_ref().map_or_else(String::new, |path| path.display().to_string())
+    };
+    output.line(&format!("# {}", session.path.display()))?;
+    output.line(&format!("[api]\n\turl = \"{}\"", config.url))?;
+    output.line(&format!("\tskipverifycert = {}", config.skipverifycert))?;
+    output.line(&format!("[gpg]\n\thome = \"{}\"", path(&config.gpg_home)))?;
+    output.line(&format!("\tkeyid = \"{}\"", config.keyid.as_deref().unwrap_or_default()))?;
+    if config.apikey.is_some() {
+        output.line("\tuseapikeyauth = ***")?;
+    }
+    output.line("[targets]")?;
+    for (name, body) in config.macros.iter() {
+        output.line(&format!("\tmacro = \"{name}:{}\"", body.replace('"', "\\\"")))?;
+    }
+    Ok(0)
+}
+
+fn contexts(output: &mut Output) -> Result<u8, Failure> {
+    let home = process_environment("HOME").filter(|home| !home.is_empty());
+    let home = home.ok_or_else(|| Failure::usage("there is no home directory"))?;
+    let entries = std::fs::read_dir(&home)
+        .map_err(|error| Failure::other(format!("cannot read {home}: {error}")))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names
+        .filter_map(|name| name.strip_prefix(".migrc-").map(str::to_owned))
+        .filter(|name| !name.is_empty())
+        .collect();
+    names.sort();
+    names.iter().try_for_each(|name| output.line(name))?;
+    Ok(0)
+}
+
+async fn init(options: &Options, output: &mut Output) -> Result<u8, Failure> {
+    let path = locate(options.text("c").map(Path::new), options.text("context"));
+    let path = path.ok_or_else(|| Failure::usage("there is no home directory; use -c"))?;
+    if path.exists() {
+        let message = format!("{} exists already", path.display());
+        return Err(Failure::usage(message).hint("mig config show prints what it says"));
+    }
+    let url = match options.text("url") {
+        Some(url) => url.to_owned(),
+        None => ask("URL of API? (e.g., https://mig.example.net/api/v1/)>", "-url", output)?,
+    };
+    let home = options.text("home").map(str::to_owned);
+    let keyid = match options.text("keyid") {
+        Some(keyid) => keyid.to_owned(),
+        None => choose_key(home.as_deref(), output).await?,
+    };
+    // Written only if it can be read.
+    let mut text = format!("[api]\n\turl = \"{url}\"\n[gpg]\n");
+    if let Some(home) = &home {
+        text.push_str(&format!("\thome = \"{home}\"\n"));
+    }
+    let keyid = keyid.parse::<Fingerprint>().map_or(keyid, |key| key.to_string());
+    text.push_str(&format!("\tkeyid = \"{keyid}\"\n"));
+    text.push_str("[targets]\n\tmacro = allonline:status='online'\n");
+    let name = path.display().to_string();
+    ClientConfig::parse(&text, &name, &process_environment)
+        .map_err(|error| Failure::usage(chain(&error)))?;
+    write(&path, &text).map_err(|error| Failure::other(format!("cannot write {name}: {error}")))?;
+    output.say(&format!("created configuration file at {name}; mig doctor tries it"));
+    Ok(0)
+}
+
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path)?.write_all(text.as_bytes())
+}
+
+/// One answer; without a person, the option that gives it.
+fn ask(question: &str, option: &str, output: &mut Output) -> Result<String, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("{option} is needed where nobody can be asked")));
+    }
+    output.text(&format!("{question} "))?;
+    let mut line = String::new();
+    std::io::stdin()
+        .read_line(&mut line)
+        .map_err(|error| Failure::other(format!("cannot read the answer: {error}")))?;
+    Ok(line.trim().to_owned())
+}
+
+async fn choose_key(home: Option<&str>, output: &mut Output) -> Result<String, Failure> {
+    let program = process_environment("MIG_GPG").unwrap_or_else(|| "gpg".to_owned());
+    let keys = GpgSigner::secret_keys(&program, home.map(Into::into)).await?;
+    if keys.is_empty() {
+        return Err(Failure::usage("there is no secret key in the GnuPG key ring")
+            .hint("gpg --quick-gen-key \"Your Name <you@example.net>\" rsa3072 sign 2y"));
+    }
+    for (fingerprint, user) in keys {
+        let user = mig_module::text::printable(&user);
+        output.say(&format!("found key {user:?} with fingerprint {fingerprint:?}."));
+        let answer = ask("use this key? (Y/n)>", "-keyid", output)?;
+        if ["", "y", "Y"].contains(&answer.as_str()) {
+            return Ok(fingerprint);
+        }
+    }
+    Err(Failure::usage("no key was chosen"))
+}

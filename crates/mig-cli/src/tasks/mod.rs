@@ -1,0 +1,127 @@
+//! Words beside modules: what was asked before, whose signatures an action
+//! has, whether everything is in place.
+
+mod completions;
+mod configure;
+mod doctor;
+mod show;
+mod sign;
+
+use std::path::Path;
+
+use mig_module::Registry;
+use mig_module::args::{self, Flag, Kind, Options, Outcome};
+use mig_runtime::Shutdown;
+use mig_terminal::Session;
+use mig_terminal::failure::Failure;
+use mig_terminal::output::Output;
+
+/// The words and what they do. They win over modules of the same name;
+/// `mig run <module>` always means the module.
+pub(crate) const WORDS: [(&str, &str); 13] = [
+    ("actions", "actions launched lately, or those a search finds"),
+    ("action", "one action: who signed it, its times and counters"),
+    ("results", "results of an earlier action"),
+    ("follow", "follow an action that runs"),
+    ("agents", "agents a target or a search finds"),
+    ("status", "the platform at a glance"),
+    ("sign", "add a signature to an action file; who signed, what is missing"),
+    ("verify", "whether the signatures of an action file are good"),
+    ("cancel", "why an action cannot be taken back"),
+    ("config", "init, check, show or contexts"),
+    ("doctor", "check configuration, key, clock and platform"),
+    ("completions", "bash, zsh or fish"),
+    ("man", "the manual page, for man -l -"),
+];
+
+/// Options every word takes.
+const COMMON: [Flag; 6] = [
+    ("c", Kind::Text),
+    ("context", Kind::Text),
+    ("key", Kind::Text),
+    ("json", Kind::Bool),
+    ("color", Kind::Text),
+    ("no-color", Kind::Bool),
+];
+
+pub(crate) async fn run(
+    registry: &Registry,
+    args: &[String],
+    output: &mut Output,
+    shutdown: &Shutdown,
+) -> Result<u8, Failure> {
+    let (word, rest) = args.split_first().ok_or_else(|| Failure::usage("no word was given"))?;
+    match word.as_str() {
+        "actions" => show::actions(rest, output).await,
+        "action" => show::action(rest, output).await,
+        "results" => show::results(registry, rest, output).await,
+        "follow" => show::follow(registry, rest, output, shutdown).await,
+        "agents" => show::agents(rest, output, shutdown).await,
+        "status" => show::status(rest, output, shutdown).await,
+        "sign" => sign::sign(rest, output).await,
+        "verify" => sign::verify(rest, output).await,
+        "cancel" => Err(Failure::usage(
+            "nobody can take an action back: agents run it as soon as it reaches them",
+        )
+        .hint("it ends by itself when its validity is over; see mig action <id>")),
+        "config" => configure::run(rest, output).await,
+        "doctor" => doctor::run(rest, output).await,
+        "completions" => completions::scripts(registry, rest, output),
+        "man" => completions::manual(registry, output),
+        other => Err(Failure::usage(format!("unknown word {other}"))),
+    }
+}
+
+/// One word in front, if there is one, and options after it.
+struct Words<'a> {
+    subject: Option<&'a str>,
+    options: Options,
+}
+
+/// Takes a line apart; `None` when help was asked for, and printed.
+fn words<'a>(
+    line: &'a [String],
+    own: &[Flag],
+    usage: &str,
+    output: &mut Output,
+) -> Result<Option<Words<'a>>, Failure> {
+    let flags: Vec<Flag> = own.iter().chain(&COMMON).copied().collect();
+    let (subject, rest) = match line.split_first() {
+        Some((first, rest)) if !first.starts_with('-') || first == "-" => {
+            (Some(first.as_str()), rest)
+        }
+        _ => (None, line),
+    };
+    match args::parse_or_empty(&flags, rest) {
+        Ok(Outcome::Help) => {
+            output.line(usage)?;
+            Ok(None)
+        }
+        Ok(Outcome::Options(options)) => {
+            if options.boolean("no-color", false) {
+                output.set_color(mig_terminal::output::Color::Never);
+            }
+            Ok(Some(Words { subject, options }))
+        }
+        Err(error) => Err(Failure::usage(format!("{error}\n{usage}"))),
+    }
+}
+
+/// The configuration the options name.
+fn open(options: &Options, output: &mut Output) -> Result<Session, Failure> {
+    let path = options.text("c").map(Path::new);
+    let (mut session, warnings) = Session::open(path, options.text("context"))?;
+    for warning in warnings {
+        output.say(&format!("[warning] {warning}"));
+    }
+    if let Some(key) = options.text("key") {
+        session.config.signing_key = Some(key.into());
+    }
+    Ok(session)
+}
+
+/// The identifier a word needs.
+fn id<T: std::str::FromStr>(words: &Words<'_>, usage: &str) -> Result<T, Failure> {
+    let id = words.subject.and_then(|subject| subject.parse().ok());
+    id.ok_or_else(|| Failure::usage(format!("the id of an action is missing\n{usage}")))
+}

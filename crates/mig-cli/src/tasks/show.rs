@@ -1,0 +1,244 @@
+//! What was asked and answered, and who is there.
+
+use std::time::Duration;
+
+use mig_client::search::{Kind as What, Search};
+use mig_client::{CommandQuery, Found};
+use mig_module::Registry;
+use mig_module::args::{Flag, Kind, Options};
+use mig_module::text::printable;
+use mig_runtime::Shutdown;
+use mig_terminal::dashboard;
+use mig_terminal::failure::Failure;
+use mig_terminal::output::{Output, columns};
+use mig_terminal::progress;
+use mig_terminal::tables;
+use mig_terminal::text::{compact, finished, moment, started};
+use mig_types::{Action, ActionId, ActionStatus, duration};
+
+use super::{Words, id, open, words};
+use crate::follow as following;
+use crate::globals::Globals;
+use crate::print::Printer;
+
+const ACTIONS: &str = "\
+usage: mig actions [\"<conditions>\"] [-c <file>] [--json]
+
+    mig actions                              the last hundred
+    mig actions \"status=inflight limit=5\"
+    mig actions \"name=*passwd* and investigatorname=ada*\"";
+
+pub(super) async fn actions(line: &[String], output: &mut Output) -> Result<u8, Failure> {
+    let Some(words) = words(line, &[], ACTIONS, output)? else { return Ok(0) };
+    search(What::Action, &words, output).await?;
+    Ok(0)
+}
+
+async fn search(what: What, words: &Words<'_>, output: &mut Output) -> Result<(), Failure> {
+    let session = open(&words.options, output)?;
+    let conditions = words.subject.unwrap_or_default();
+    let search = Search::conditions(what, conditions, session.clock.now())
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let api = session.api_with_any_key("cmd")?;
+    table(&api.find(&search).await?, &words.options, output)
+}
+
+/// A table, or one JSON document a line.
+fn table(found: &Found, options: &Options, output: &mut Output) -> Result<(), Failure> {
+    if options.boolean("json", false) {
+        let lines = match found {
+            Found::Actions(all) => all.iter().map(compact).collect::<Result<Vec<_>, _>>(),
+            Found::Agents(all) => all.iter().map(compact).collect(),
+            _ => Ok(Vec::new()),
+        };
+        let lines = lines.map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?;
+        return lines.iter().try_for_each(|line| output.line(line));
+    }
+    if found.is_empty() {
+        output.say("no result");
+        return Ok(());
+    }
+    let room = if output.has_terminal() { columns() } else { usize::MAX };
+    tables::lines(found, room).iter().try_for_each(|line| output.line(line))
+}
+
+const ACTION: &str = "usage: mig action <id> [-c <file>] [--json]";
+
+pub(super) async fn action(line: &[String], output: &mut Output) -> Result<u8, Failure> {
+    let Some(words) = words(line, &[], ACTION, output)? else { return Ok(0) };
+    let id: ActionId = id(&words, ACTION)?;
+    let session = open(&words.options, output)?;
+    let action = session.api_with_any_key("cmd")?.action(id).await?;
+    if words.options.boolean("json", false) {
+        let json = compact(&action)
+            .map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?;
+        output.line(&json)?;
+        return Ok(0);
+    }
+    for line in described(&action) {
+        output.line(&printable(&line))?;
+    }
+    Ok(0)
+}
+
+fn described(action: &Action) -> Vec<String> {
+    let mut lines = vec![
+        format!("id        {}", action.id),
+        format!("name      {}", action.name),
+        format!("target    {}", action.target),
+        format!("status    {}", action.status.map_or("unknown", ActionStatus::as_str)),
+        format!("valid     {} until {}", moment(action.validfrom), moment(action.expireafter)),
+        format!("started   {}", started(action.starttime)),
+        format!("finished  {}", finished(action.finishtime)),
+        format!("counters  {}", progress::counters(&action.counters)),
+    ];
+    let modules = action.operations().iter().map(|operation| operation.module.as_str());
+    lines.push(format!("modules   {}", modules.collect::<Vec<_>>().join(", ")));
+    let signers = action.investigators.iter();
+    lines.extend(signers.map(|one| format!("signed by {} {}", one.pgpfingerprint, one.name)));
+    lines
+}
+
+const RESULTS: &str = "\
+usage: mig results <action id> [-show found|notfound|all] [--json|--ndjson|--csv] [-c <file>]";
+
+const RESULTS_FLAGS: [Flag; 4] =
+    [("show", Kind::Text), ("ndjson", Kind::Bool), ("csv", Kind::Bool), ("timeout", Kind::Text)];
+
+/// Options of following and printing.
+fn globals(options: &Options) -> Result<Globals, Failure> {
+    let mut globals = Globals::default();
+    for name in ["show", "timeout", "color"] {
+        if let Some(value) = options.text(name) {
+            globals.take(&format!("-{name}"), Some(value))?;
+        }
+    }
+    for name in ["json", "ndjson", "csv"] {
+        if options.boolean(name, false) {
+            globals.take(&format!("-{name}"), None)?;
+        }
+    }
+    Ok(globals)
+}
+
+pub(super) async fn results(
+    registry: &Registry,
+    line: &[String],
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    let Some(words) = words(line, &RESULTS_FLAGS, RESULTS, output)? else { return Ok(0) };
+    let id: ActionId = id(&words, RESULTS)?;
+    let globals = globals(&words.options)?;
+    let session = open(&words.options, output)?;
+    let api = session.api_with_any_key("cmd")?;
+    let action = api.action(id).await?;
+    let mut printer = Printer::new(registry, globals.show, globals.format);
+    for command in api.commands(&CommandQuery::of(id)).await? {
+        // What still runs has no results yet.
+        if command.status.is_final() {
+            printer.command(command, output)?;
+        }
+    }
+    printer.summary(&action, output)?;
+    Ok(0)
+}
+
+const FOLLOW: &str = "\
+usage: mig follow <action id> [-show found|notfound|all] [--json|--ndjson|--csv]
+                  [--timeout <duration>] [-c <file>]";
+
+pub(super) async fn follow(
+    registry: &Registry,
+    line: &[String],
+    output: &mut Output,
+    shutdown: &Shutdown,
+) -> Result<u8, Failure> {
+    let Some(words) = words(line, &RESULTS_FLAGS, FOLLOW, output)? else { return Ok(0) };
+    let id: ActionId = id(&words, FOLLOW)?;
+    let globals = globals(&words.options)?;
+    let session = open(&words.options, output)?;
+    let api = session.api_with_any_key("cmd")?;
+    let action = api.action(id).await?;
+    let expected = action.counters.sent;
+    following::action(registry, &api, &action, expected, &globals, output, shutdown).await
+}
+
+const AGENTS: &str = "\
+usage: mig agents [\"<conditions>\"] [-t <target>] [--watch <duration>] [--json] [-c <file>]
+
+    mig agents                         all that were seen
+    mig agents \"name=web* status=idle\"
+    mig agents -t \"tags->>'operator'='it'\"   whom an action would reach";
+
+pub(super) async fn agents(
+    line: &[String],
+    output: &mut Output,
+    shutdown: &Shutdown,
+) -> Result<u8, Failure> {
+    let flags = [("t", Kind::Text), ("watch", Kind::Text)];
+    let Some(words) = words(line, &flags, AGENTS, output)? else { return Ok(0) };
+    if words.subject.is_some() && words.options.has("t") {
+        return Err(Failure::usage("conditions and -t exclude each other"));
+    }
+    let every = period(&words.options)?;
+    loop {
+        match words.options.text("t") {
+            Some(target) => {
+                let session = open(&words.options, output)?;
+                let target = session.config.macros.expand(target);
+                let api = session.api_with_any_key("cmd")?;
+                let agents = crate::launch::evaluate(&api, &target).await?;
+                output.say(&format!("{} agents match {}", agents.len(), printable(&target)));
+                table(&Found::Agents(agents), &words.options, output)?;
+            }
+            None => search(What::Agent, &words, output).await?,
+        }
+        if !again(every, shutdown).await {
+            return Ok(0);
+        }
+    }
+}
+
+const STATUS: &str = "usage: mig status [--watch <duration>] [--json] [-c <file>]";
+
+pub(super) async fn status(
+    line: &[String],
+    output: &mut Output,
+    shutdown: &Shutdown,
+) -> Result<u8, Failure> {
+    let Some(words) = words(line, &[("watch", Kind::Text)], STATUS, output)? else {
+        return Ok(0);
+    };
+    let session = open(&words.options, output)?;
+    let api = session.api_with_any_key("cmd")?;
+    let every = period(&words.options)?;
+    loop {
+        if words.options.boolean("json", false) {
+            let text = api.get_text("dashboard").await?;
+            output.line(text.trim_end())?;
+        } else {
+            let (lines, _) = dashboard::block(&api.dashboard().await?, |_, text| text.to_owned());
+            lines.iter().try_for_each(|line| output.line(line))?;
+        }
+        if !again(every, shutdown).await {
+            return Ok(0);
+        }
+    }
+}
+
+fn period(options: &Options) -> Result<Option<Duration>, Failure> {
+    let Some(text) = options.text("watch") else { return Ok(None) };
+    let period = duration::parse_period(text)
+        .map_err(|error| Failure::usage(format!("--watch: {error}")))?;
+    // A platform is asked at most once a second.
+    Ok(Some(period.max(Duration::from_secs(1))))
+}
+
+/// Waits for the next round, if there is one.
+async fn again(every: Option<Duration>, shutdown: &Shutdown) -> bool {
+    let Some(every) = every else { return false };
+    tokio::select! {
+        () = tokio::time::sleep(every) => true,
+        () = shutdown.requested() => false,
+    }
+}

@@ -1,0 +1,20 @@
+//! The platform at a glance.
+
+use mig_client::search::Kind;
+use mig_terminal::dashboard::block;
+use mig_terminal::failure::Failure;
+
+use crate::console::Console;
+
+/// Fetches and shows it.
+pub(crate) async fn show(console: &mut Console) -> Result<(), Failure> {
+    let answer = console.call(console.api.dashboard()).await?;
+    let (lines, actions) = block(&answer, |paint, text| console.screen.paint(paint, text));
+    for line in lines {
+        console.say(&line);
+    }
+    for action in actions.iter().rev() {
+        console.saw(Kind::Action, action.id);
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+#![doc = include_str!("../README.md")]
+
+mod banner;
+mod completion;
+mod console;
+mod create;
+mod dashboard;
+mod dialog;
+mod editor;
+mod flags;
+mod follow;
+mod history;
+mod launcher;
+mod order;
+mod reader;
+mod results;
+mod screen;
+mod search;
+mod top;
+
+use console::Console;
+use flags::Invocation;
+use mig_runtime::{Exit, Interrupts};
+use mig_terminal::failure::Failure;
+use mig_terminal::output::Color;
+use screen::Screen;
+
+/// Runs the console; the exit code travels in an [`Exit`].
+pub async fn run(args: &[String], interrupts: Interrupts) -> anyhow::Result<()> {
+    let screen = Screen::new(Color::Auto);
+    match start(args, interrupts).await {
+        Ok(()) => Ok(()),
+        Err(failure) if failure.is_closed_pipe() => Ok(()),
+        Err(failure) => {
+            screen.complain(&failure);
+            Err(Exit::silent(failure.code).into())
+        }
+    }
+}
+
+async fn start(args: &[String], interrupts: Interrupts) -> Result<(), Failure> {
+    let flags = match flags::parse(args)? {
+        Invocation::Console(flags) => flags,
+        Invocation::Version => {
+            Screen::new(Color::Never).say(env!("CARGO_PKG_VERSION"));
+            return Ok(());
+        }
+        Invocation::Help => {
+            Screen::new(Color::Never).say(flags::USAGE);
+            return Ok(());
+        }
+    };
+    let mut console = Console::open(&flags, interrupts)?;
+    top::run(&mut console, &flags).await
+}

@@ -1,0 +1,63 @@
+//! A command: one action on one agent.
+
+use mig_client::search::Kind;
+use mig_module::text::printable;
+use mig_terminal::failure::Failure;
+use mig_terminal::output::Paint;
+use mig_types::{Command, CommandId};
+
+use crate::completion::Scope;
+use crate::console::{Console, Mode, Next};
+use crate::order::Order;
+use crate::results;
+use crate::top::json;
+
+const HELP: &str = "\
+The following orders are available:
+exit            exit this mode
+help            show this help
+json            show the json of the command
+r               refresh the command (get latest version from upstream)
+results <found> print the results. if \"found\" is set, only print results that have at least one found";
+
+const NAME: &str = "command reader";
+
+pub(crate) async fn run(console: &mut Console, id: CommandId) -> Result<(), Failure> {
+    let mut command = console.call(console.api.command(id)).await?;
+    console.saw(Kind::Command, id);
+    console.enter(NAME);
+    console.say(&format!(
+        "Command {id} ran on agent '{}' based on action '{}'",
+        printable(&command.agent.name),
+        printable(&command.action.name)
+    ));
+    let prompt = format!("command {}>", id.get() % 1000);
+    let mode = Mode { prompt: &prompt, paint: Paint::BoldCyan, scope: Scope::Command };
+    while let Some(order) = console.order(mode).await? {
+        let outcome = obey(console, &order, &mut command).await;
+        if console.settle(outcome)? == Next::Leave {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn obey(console: &Console, order: &Order, command: &mut Command) -> Result<Next, Failure> {
+    match order.verb() {
+        "json" => console.say(&json(command)?),
+        "r" => {
+            *command = console.call(console.api.command(command.id)).await?;
+            console.say("Reload succeeded");
+        }
+        "results" => match order.rest()[..] {
+            [] => results::one(console, command, None, false),
+            ["found"] => results::one(console, command, None, true),
+            [word, ..] => {
+                return Err(Failure::usage(format!("Unknown option '{word}'")));
+            }
+        },
+        "help" => console.say(HELP),
+        _ => return Ok(console.unknown(order, NAME)),
+    }
+    Ok(Next::Stay)
+}

@@ -1,0 +1,109 @@
+//! Results of all commands of an action.
+
+use std::collections::BTreeMap;
+
+use mig_client::CommandQuery;
+use mig_module::text::printable;
+use mig_terminal::failure::Failure;
+use mig_terminal::output::Paint;
+use mig_terminal::results::{self, Line};
+use mig_types::{Action, ActionId, Command, CommandStatus};
+
+use crate::console::Console;
+
+/// Which results are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    All,
+    Found,
+    NotFound,
+}
+
+impl Show {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        [Self::All, Self::Found, Self::NotFound].into_iter().find(|show| show.as_str() == word)
+    }
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Found => "found",
+            Self::NotFound => "notfound",
+        }
+    }
+
+    const fn foundanything(self) -> Option<bool> {
+        match self {
+            Self::All => None,
+            Self::Found => Some(true),
+            Self::NotFound => Some(false),
+        }
+    }
+}
+
+/// Commands of an action that `show` means.
+pub(crate) async fn commands(
+    console: &Console,
+    action: ActionId,
+    show: Show,
+) -> Result<Vec<Command>, Failure> {
+    let query = CommandQuery { foundanything: show.foundanything(), ..CommandQuery::of(action) };
+    console.call(console.api.commands(&query)).await
+}
+
+/// Prints the results of an action, agent by agent.
+pub(crate) async fn print(console: &Console, action: &Action, show: Show) -> Result<(), Failure> {
+    let found = commands(console, action.id, show).await?;
+    for command in &found {
+        one(console, command, Some(&printable(&command.agent.name)), show == Show::Found);
+    }
+    let have = if found.len() > 1 { "agents have" } else { "agent has" };
+    let text = format!("{} {have} {} results", found.len(), show.as_str());
+    console.screen.aside(&console.screen.paint(Paint::Red, &text));
+    if show == Show::All {
+        return Ok(());
+    }
+    let failed = action.counters.sent.saturating_sub(action.counters.success);
+    if failed == 0 {
+        return Ok(());
+    }
+    let mut others: BTreeMap<CommandStatus, Vec<String>> = BTreeMap::new();
+    for command in commands(console, action.id, Show::All).await? {
+        others.entry(command.status).or_default().push(printable(&command.agent.name));
+    }
+    for status in [
+        CommandStatus::Cancelled,
+        CommandStatus::Expired,
+        CommandStatus::Failed,
+        CommandStatus::Timeout,
+    ] {
+        if let Some(agents) = others.get(&status) {
+            let text = format!("{status}: {}", agents.join(", "));
+            console.screen.aside(&console.screen.paint(Paint::Magenta, &text));
+        }
+    }
+    Ok(())
+}
+
+/// Prints the results of one command, each line after its agent's name.
+pub(crate) fn one(console: &Console, command: &Command, agent: Option<&str>, found_only: bool) {
+    let prefix = agent.map_or(String::new(), |agent| format!("{agent} "));
+    if command.status != CommandStatus::Success {
+        if !found_only {
+            let text = format!("{prefix}command did not succeed. status={}", command.status);
+            console.screen.aside(&text);
+            for reason in command.results.iter().flatten().filter_map(|one| one.errors.as_ref()) {
+                for reason in reason {
+                    console.screen.aside(&format!("{prefix}[error] {}", printable(reason)));
+                }
+            }
+        }
+        return;
+    }
+    for line in results::lines(&console.registry, command, found_only) {
+        match line {
+            Line::Data(text) => console.say(&format!("{prefix}{text}")),
+            Line::Talk(text) => console.screen.aside(&format!("{prefix}{text}")),
+        }
+    }
+}

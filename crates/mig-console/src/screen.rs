@@ -1,0 +1,63 @@
+//! What the console shows.
+
+use std::cell::Cell;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use mig_module::text::printable;
+use mig_terminal::failure::Failure;
+use mig_terminal::output::{Color, Paint, columns};
+
+/// Standard output, which gets everything but progress and failures.
+pub(crate) struct Screen {
+    color: bool,
+    terminal: bool,
+    /// Whether somebody still reads.
+    gone: Cell<bool>,
+}
+
+impl Screen {
+    pub(crate) fn new(color: Color) -> Self {
+        let terminal = io::stdout().is_terminal();
+        Self { color: color.applies(terminal), terminal, gone: Cell::new(false) }
+    }
+
+    /// One line or more.
+    pub(crate) fn say(&self, text: &str) {
+        self.write(&format!("{text}\n"));
+    }
+
+    /// Text as it is.
+    pub(crate) fn write(&self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        self.gone.set(self.gone.get() || written.is_err());
+    }
+
+    pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
+        if self.color { paint.on(text) } else { text.to_owned() }
+    }
+
+    /// Talk beside the output: progress and counters.
+    pub(crate) fn aside(&self, text: &str) {
+        // Nobody listens when it fails.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// Why an order was not carried out.
+    pub(crate) fn complain(&self, failure: &Failure) {
+        self.aside(&format!("error: {}", printable(&failure.message)));
+        if let Some(hint) = &failure.hint {
+            self.aside(&format!("hint: {hint}"));
+        }
+    }
+
+    /// Whether nobody reads any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    /// Columns a table may take; as many as it wants where there is no terminal.
+    pub(crate) fn columns(&self) -> usize {
+        if self.terminal { columns() } else { usize::MAX }
+    }
+}

@@ -1,0 +1,144 @@
+//! The platform at a glance.
+
+use mig_client::Collection;
+use mig_module::text::printable;
+use mig_types::{Action, wire};
+use serde_json::Value;
+
+use crate::output::Paint;
+use crate::text::{left, right, seconds};
+
+/// The block of lines, painted by `paint`, and the actions in it.
+pub fn block(
+    answer: &Collection,
+    paint: impl Fn(Paint, &str) -> String,
+) -> (Vec<String>, Vec<Action>) {
+    let (lines, actions) = lines(answer);
+    let edge = paint(Paint::BoldRed, "+------");
+    let bar = paint(Paint::BoldRed, "|");
+    let mut shown = vec![edge.clone()];
+    shown.extend(lines.into_iter().map(|line| match line {
+        Line::Plain(text) => format!("{bar}{text}"),
+        Line::Red(text) => paint(Paint::BoldRed, &format!("|{text}")),
+    }));
+    shown.push(edge);
+    (shown, actions)
+}
+
+/// A line after its bar.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Plain(String),
+    Red(String),
+}
+
+fn lines(answer: &Collection) -> (Vec<Line>, Vec<Action>) {
+    let data = || answer.items.iter().flat_map(|item| &item.data);
+    let value = |name: &str| data().find(|datum| datum.name == name).map(|datum| &datum.value);
+    // Nothing computed yet is zero of everything.
+    let count = |name: &str| value(name).and_then(Value::as_f64).unwrap_or(0.0);
+    let versions = |name: &str| {
+        let all = value(name).and_then(Value::as_array).into_iter().flatten();
+        all.map(|entry| {
+            let version = entry.get("version").and_then(Value::as_str).unwrap_or_default();
+            let count = entry.get("count").and_then(Value::as_f64).unwrap_or(0.0);
+            let word = if count > 1.0 { "agents" } else { "agent" };
+            Line::Plain(format!(" * version {}: {count} {word}", printable(version)))
+        })
+        .collect::<Vec<_>>()
+    };
+    let plain = |text: String| Line::Plain(format!(" * {text}"));
+    let mut lines = vec![
+        Line::Red(" Agents & Endpoints summary:".to_owned()),
+        plain(format!(
+            "{} online agents on {} endpoints",
+            count("online agents"),
+            count("online endpoints")
+        )),
+        plain(format!(
+            "{} idle agents on {} endpoints",
+            count("idle agents"),
+            count("idle endpoints")
+        )),
+        plain(format!(
+            "{} endpoints are running 2 or more agents",
+            count("endpoints running 2 or more agents")
+        )),
+        plain(format!("{} endpoints appeared over the last 7 days", count("new endpoints"))),
+        plain(format!(
+            "{} endpoints disappeared over the last 7 days",
+            count("disappeared endpoints")
+        )),
+        plain(format!("{} endpoints have been flapping", count("flapping endpoints"))),
+        Line::Red(" Online agents by version:".to_owned()),
+    ];
+    lines.extend(versions("online agents by version"));
+    lines.push(Line::Red(" Idle agents by version:".to_owned()));
+    lines.extend(versions("idle agents by version"));
+    lines.push(Line::Red(String::new()));
+    lines.push(Line::Plain(" Latest Actions:".to_owned()));
+    lines.push(Line::Plain(
+        " ----  ID  ---- + ----         Name         ---- + -Sent- + ----    Date    ---- + \
+         ---- Investigators ----"
+            .to_owned(),
+    ));
+    let actions: Vec<Action> = data()
+        .filter(|datum| datum.name == "action")
+        .filter_map(|datum| wire::from_value(datum.value.clone()).ok())
+        .collect();
+    lines.extend(actions.iter().map(|action| {
+        Line::Plain(format!(
+            " {}   {}   {}   {}   {}",
+            left(&action.id.to_string(), 14),
+            left(&action.name, 30),
+            right(&action.counters.sent.to_string(), 6),
+            seconds(action.lastupdatetime),
+            left(&names(action), 23)
+        ))
+    }));
+    (lines, actions)
+}
+
+/// Who signed an action.
+pub fn names(action: &Action) -> String {
+    let names: Vec<&str> = action.investigators.iter().map(|one| one.name.as_str()).collect();
+    names.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(answer: &str) -> String {
+        let answer = Collection::from_slice(answer.as_bytes()).unwrap();
+        let (lines, _) = lines(&answer);
+        let text = |line: Line| match line {
+            Line::Plain(text) | Line::Red(text) => format!("|{text}\n"),
+        };
+        lines.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_fresh_platform_shows_zeros() {
+        let text = shown(r#"{"collection":{"template":{},"error":{}}}"#);
+        assert!(text.contains("| * 0 online agents on 0 endpoints\n"), "{text}");
+        assert!(text.contains("| Idle agents by version:\n|\n| Latest Actions:\n"), "{text}");
+    }
+
+    #[test]
+    fn the_original_answer_shows_as_the_original_shows_it() {
+        let body = include_str!("../tests/samples/dashboard.json");
+        let expected = include_str!("../tests/samples/dashboard.txt");
+        assert_eq!(shown(body), expected);
+    }
+
+    #[test]
+    fn a_hostile_answer_does_no_harm() {
+        let text = shown(
+            "{\"collection\":{\"items\":[{\"data\":[{\"name\":\"online agents\",\"value\":\"x\"},\
+             {\"name\":\"online agents by version\",\"value\":[{\"version\":\"\\u001b[2J\"},7]},\
+             {\"name\":\"action\",\"value\":7}]}]}}",
+        );
+        assert!(text.contains("* version \\x1b[2J: 0 agent"), "{text}");
+    }
+}

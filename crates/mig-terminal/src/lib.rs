@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+pub mod dashboard;
+pub mod failure;
+pub mod output;
+pub mod permissions;
+pub mod progress;
+pub mod results;
+mod session;
+pub mod signatures;
+pub mod tables;
+pub mod text;
+
+pub use session::{Session, locate};

@@ -1,0 +1,91 @@
+//! Configuration, key and API of one run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mig_client::config::process_environment;
+use mig_client::{ApiClient, ClientConfig, Signer};
+use mig_runtime::clock::{Clock, SystemClock};
+
+use crate::failure::{Failure, chain};
+
+/// What a client needs to speak with a platform.
+pub struct Session {
+    /// Where the configuration was found.
+    pub path: PathBuf,
+    pub config: ClientConfig,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Session {
+    /// Reads the configuration: the file at `path`, else that of `context`,
+    /// else the user's usual one. Warnings come back to be shown.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] with the code for wrong usage.
+    pub fn open(
+        path: Option<&Path>,
+        context: Option<&str>,
+    ) -> Result<(Self, Vec<String>), Failure> {
+        let path = locate(path, context).ok_or_else(|| {
+            Failure::usage("there is no home directory to find .migrc in")
+                .hint("name the configuration with -c")
+        })?;
+        if !path.exists() {
+            let message = format!("no configuration at {}", path.display());
+            let lines = "mig config init makes one, or write these lines: [api] url = \
+                         \"https://…/api/v1/\" and [gpg] keyid = \"<your key's fingerprint>\"";
+            return Err(Failure::usage(message).hint(lines));
+        }
+        let (config, warnings) = ClientConfig::load(&path, &process_environment)
+            .map_err(|error| Failure::usage(chain(&error)))?;
+        Ok((Self { path, config, clock: Arc::new(SystemClock) }, warnings))
+    }
+
+    /// Who signs for the user.
+    ///
+    /// # Errors
+    ///
+    /// When no key is configured, or the key file cannot be used.
+    pub fn signer(&self) -> Result<Arc<dyn Signer>, Failure> {
+        Ok(mig_client::signer::from_config(&self.config)?)
+    }
+
+    /// A client of the API that calls itself `name`.
+    ///
+    /// # Errors
+    ///
+    /// When the CA file cannot be used.
+    pub fn api(&self, name: &str, signer: Option<Arc<dyn Signer>>) -> Result<ApiClient, Failure> {
+        let version = env!("CARGO_PKG_VERSION");
+        Ok(ApiClient::new(&self.config, name, version, signer, Arc::clone(&self.clock))?)
+    }
+
+    /// [`Session::api`] signing if there is a key; reading works with an API key
+    /// alone, and against an API that is open.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::signer`] and [`Session::api`].
+    pub fn api_with_any_key(&self, name: &str) -> Result<ApiClient, Failure> {
+        let signer = match self.signer() {
+            Ok(signer) => Some(signer),
+            Err(_) if self.config.apikey.is_some() => None,
+            Err(failure) => return Err(failure),
+        };
+        self.api(name, signer)
+    }
+}
+
+/// Where the configuration is, whether it exists or not.
+pub fn locate(path: Option<&Path>, context: Option<&str>) -> Option<PathBuf> {
+    match (path, context) {
+        (Some(path), _) => Some(path.to_owned()),
+        (None, Some(context)) => {
+            let home = PathBuf::from(process_environment("HOME").filter(|home| !home.is_empty())?);
+            Some(home.join(format!(".migrc-{context}")))
+        }
+        (None, None) => ClientConfig::default_path(&process_environment),
+    }
+}

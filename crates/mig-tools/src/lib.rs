@@ -1,0 +1,58 @@
+#![doc = include_str!("../README.md")]
+
+mod generate;
+mod input;
+mod search;
+mod verify;
+
+use mig_module::args::{self, Flag, Options, Outcome};
+use mig_runtime::Exit;
+use mig_terminal::failure::Failure;
+use mig_terminal::output::Output;
+
+pub use generate::run as generate;
+pub use search::run as search;
+pub use verify::run as verify;
+
+/// Options of a program; `None` when help or version were asked for, and
+/// printed.
+fn options(
+    flags: &[Flag],
+    args: &[String],
+    usage: &str,
+    output: &mut Output,
+) -> Result<Option<Options>, Failure> {
+    match args::parse_or_empty(flags, args) {
+        Ok(Outcome::Help) => {
+            output.line(usage)?;
+            Ok(None)
+        }
+        Ok(Outcome::Options(options)) if options.boolean("V", false) => {
+            output.line(env!("CARGO_PKG_VERSION"))?;
+            Ok(None)
+        }
+        Ok(Outcome::Options(options)) => Ok(Some(options)),
+        Err(error) => Err(Failure::usage(format!("{error}\n{usage}"))),
+    }
+}
+
+/// The exit code of an outcome, which is told.
+fn finish(outcome: Result<u8, Failure>, output: &mut Output) -> anyhow::Result<()> {
+    match outcome {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(Exit::silent(code).into()),
+        // A reader that went away is no failure.
+        Err(failure) if failure.is_closed_pipe() => Ok(()),
+        Err(failure) => {
+            output.complain(&failure);
+            Err(Exit::silent(failure.code).into())
+        }
+    }
+}
+
+/// Shows what is odd about a configuration.
+fn warn(warnings: &[String], output: &mut Output) {
+    for warning in warnings {
+        output.say(&format!("[warning] {warning}"));
+    }
+}

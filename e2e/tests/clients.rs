@@ -1,0 +1,304 @@
+//! The small programs, and the words of `mig` beside its modules.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use mig_e2e::operator::{program, tool};
+use mig_testkit::{AgentOptions, Outcome, TestPlatform};
+use mig_types::{Acl, AclEntry, Action};
+
+/// A platform with one agent, which wants two signatures for `netstat`.
+struct Lab {
+    platform: TestPlatform,
+    acl: PathBuf,
+}
+
+impl Lab {
+    fn new() -> anyhow::Result<Self> {
+        let mut platform = TestPlatform::embedded()?;
+        let mut acl = Acl::default();
+        for (name, minimumweight) in [("default", 1), ("netstat", 2)] {
+            let people = platform.investigators.iter().map(|person| person.weighing(1)).collect();
+            acl.insert(name, AclEntry { minimumweight, investigators: people });
+        }
+        let path = platform.directory().join("acl.cfg");
+        fs::write(&path, serde_json::to_string(&acl)?)?;
+        platform.start_agent(&AgentOptions {
+            name: "web1".to_owned(),
+            tags: vec![("operator".to_owned(), "it".to_owned())],
+            acl,
+            ..AgentOptions::default()
+        })?;
+        platform.wait_agents(1)?;
+        Ok(Self { platform, acl: path })
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.platform.directory().join(name).display().to_string()
+    }
+
+    /// Runs a program as an investigator.
+    fn run(&self, who: &str, name: &str, args: &[&str]) -> anyhow::Result<Outcome> {
+        let person = self.platform.investigator(who)?;
+        let mut command = program(name, self.platform.directory())?;
+        command.args(args).env("HOME", person.home());
+        command.env("MIG_SIGNING_KEY", person.secret_key_file()).env("MIG_YES", "1");
+        command.env_remove("MIG_CONFIG").env_remove("MIG_CONTEXT").env_remove("GNUPGHOME");
+        command.stdin(std::process::Stdio::null());
+        Ok(command.output()?.into())
+    }
+
+    /// The same, which must end with that code and say those texts.
+    fn expect(
+        &self,
+        code: i32,
+        (who, name): (&str, &str),
+        args: &[&str],
+        texts: &[&str],
+    ) -> anyhow::Result<Outcome> {
+        let outcome = self.run(who, name, args)?;
+        assert_eq!(outcome.code, Some(code), "{name} {args:?}: {outcome:#?}");
+        for text in texts {
+            let said = outcome.stdout.contains(text) || outcome.stderr.contains(text);
+            assert!(said, "{name} {args:?} does not say {text:?}: {outcome:#?}");
+        }
+        Ok(outcome)
+    }
+
+    /// An unsigned action in a file.
+    fn unsigned(&self, name: &str, args: &[&str]) -> anyhow::Result<String> {
+        let printed = self.expect(0, ("alice", "mig"), args, &["\"pgpsignatures\": null"])?;
+        let path = self.file(name);
+        fs::write(&path, printed.stdout)?;
+        Ok(path)
+    }
+}
+
+const GENERATOR: (&str, &str) = ("alice", "mig-action-generator");
+const VERIFIER: (&str, &str) = ("alice", "mig-action-verifier");
+const SEARCH: (&str, &str) = ("alice", "mig-agent-search");
+const ALICE: (&str, &str) = ("alice", "mig");
+const BOB: (&str, &str) = ("bob", "mig");
+
+#[test]
+fn the_small_programs_do_what_scripts_need() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let evidence = lab.platform.directory().join("evidence");
+    fs::create_dir_all(&evidence)?;
+    fs::write(evidence.join("a,b"), "x")?;
+    let at = evidence.display().to_string();
+    let question = ["file", "-p", "-t", "name='nobody'", "-path", &at, "-name", "^a"];
+    let file = lab.unsigned("question.json", &question)?;
+    generator(&lab, &file)?;
+    verifier(&lab, &file)?;
+    search(&lab)
+}
+
+fn generator(lab: &Lab, file: &str) -> anyhow::Result<()> {
+    lab.expect(2, GENERATOR, &[], &["Missing action file", "usage: mig-action-generator"])?;
+    lab.expect(2, GENERATOR, &["-i", "/nonexistent"], &["cannot read /nonexistent"])?;
+    lab.expect(2, GENERATOR, &["-i", file, "-expireafter", "5"], &["-expireafter"])?;
+    lab.expect(2, GENERATOR, &["-i", file, "stray"], &["unexpected argument \"stray\""])?;
+    lab.expect(1, GENERATOR, &["-i", file, "-t", "name ="], &["the target is refused"])?;
+    let printed = lab.expect(0, GENERATOR, &["-i", file, "-nolaunch", "-urlencode"], &[])?;
+    let (json, encoded) = printed.stdout.split_once("\n}\n").context("no action")?;
+    assert!(json.starts_with("{\n\t\"id\": 0,\n\t\"name\": \"file -p"), "{json}");
+    assert!(encoded.starts_with("%7B%22id%22%3A0%2C%22name%22%3A%22file+-p"), "{encoded}");
+    let args = ["-i", file, "-t", "allonline", "-expireafter", "10m"];
+    let launched = lab.expect(0, GENERATOR, &args, &["Successfully launched action "])?;
+    let id = launched.stdout.trim().rsplit(' ').next().context("no id")?.to_owned();
+    lab.expect(0, ALICE, &["follow", &id], &["web1 ", "/a,b [lastmodified:", "1 sent, 1 done"])?;
+    let csv = lab.expect(0, ALICE, &["results", &id, "--csv"], &[])?;
+    let rows: Vec<&str> = csv.stdout.lines().collect();
+    assert_eq!(rows.first(), Some(&"agent,status,module,found,line"), "{csv:#?}");
+    assert!(rows[1].starts_with("web1,success,file,true,\""), "{csv:#?}");
+    assert_eq!(rows.len(), 2, "{csv:#?}");
+    let json = lab.expect(0, ALICE, &["results", &id, "--ndjson"], &[])?;
+    let command: serde_json::Value = serde_json::from_str(json.stdout.trim())?;
+    assert_eq!(command["status"], "success");
+    lab.expect(
+        0,
+        ALICE,
+        &["action", &id],
+        &["status    completed", "signed by ", "modules   file"],
+    )?;
+    lab.expect(0, ALICE, &["actions", "status=completed"], &[&id, "completed"])?;
+    lab.expect(0, ALICE, &["actions", "--json"], &["{\"id\":"])?;
+    lab.expect(2, ALICE, &["cancel", &id], &["nobody can take an action back"])?;
+    Ok(())
+}
+
+fn verifier(lab: &Lab, file: &str) -> anyhow::Result<()> {
+    let keyring = lab.platform.investigator("alice")?.public_key_file().display().to_string();
+    let signed = lab.file("signed.json");
+    let printed = lab.expect(0, GENERATOR, &["-i", file, "-nolaunch"], &[])?;
+    fs::write(&signed, &printed.stdout)?;
+    let known = ["-a", &signed, "-keyring", &keyring];
+    let good = lab.expect(0, VERIFIER, &known, &["Valid signature\nsignature 1: good, "])?;
+    assert!(good.stdout.contains("alice <alice@example.net>, made 20"), "{good:#?}");
+    lab.expect(0, VERIFIER, &["-a", &signed, "-from-api"], &["according to the API"])?;
+    let raw = lab.expect(0, VERIFIER, &["-a", &signed, "-canonical"], &["name=file -p"])?;
+    assert!(raw.stdout.contains(";operations=[{"), "{raw:#?}");
+
+    let mut action: Action = serde_json::from_str(&printed.stdout)?;
+    action.target = "status='online'".to_owned();
+    let changed = lab.file("changed.json");
+    fs::write(&changed, serde_json::to_string(&action)?)?;
+    let texts = ["[error] signature by key", "signature 1: not good"];
+    lab.expect(1, VERIFIER, &["-a", &changed, "-keyring", &keyring], &texts)?;
+    let unsigned = ["-a", file, "-keyring", &keyring];
+    lab.expect(
+        1,
+        VERIFIER,
+        &unsigned,
+        &["note: wrong syntax version 0", "[error] action is not signed"],
+    )?;
+    let bob = lab.platform.investigator("bob")?.public_key_file().display().to_string();
+    lab.expect(1, VERIFIER, &["-a", &signed, "-keyring", &bob], &["claims to be by"])?;
+
+    let command = serde_json::json!({ "action": serde_json::from_str::<Action>(&printed.stdout)?,
+        "agent": { "name": "web1", "queueloc": "linux.x" }, "status": "sent" });
+    let path = lab.file("command.json");
+    fs::write(&path, command.to_string())?;
+    lab.expect(0, VERIFIER, &["-c", &path, "-keyring", &keyring], &["Valid signature"])?;
+    lab.expect(2, VERIFIER, &["-c", &signed, "-keyring", &keyring], &["no agent name"])?;
+    let message = "either an action file or a command file must be provided";
+    lab.expect(2, VERIFIER, &[], &[message])?;
+    lab.expect(2, VERIFIER, &["-a", "/nonexistent"], &["cannot read /nonexistent"])?;
+    Ok(())
+}
+
+fn search(lab: &Lab) -> anyhow::Result<()> {
+    let header = "name; id; status; version; mode; os; arch; pid; starttime; heartbeattime; tags; \
+                  environment\n";
+    for args in [["-p", "name=web* and status=online"], ["-p", "status=%"], ["-t", "allonline"]] {
+        let found = lab.expect(0, SEARCH, &args, &["; {\"operator\":\"it\"}; {\""])?;
+        assert!(found.stdout.starts_with(header), "{found:#?}");
+        assert_eq!(found.stdout.lines().count(), 2, "{found:#?}");
+        assert!(found.stdout.contains("\nweb1; "), "{found:#?}");
+    }
+    let nobody = lab.expect(0, SEARCH, &["-p", "name=nobody"], &[])?;
+    assert_eq!(nobody.stdout, header);
+    let bare = lab.expect(0, SEARCH, &["-t", "name='web1'", "--no-header"], &[])?;
+    assert_eq!(bare.stdout.lines().count(), 1, "{bare:#?}");
+    lab.expect(2, SEARCH, &[], &["must specify -p or -t, see help"])?;
+    lab.expect(2, SEARCH, &["-p", ""], &["must specify -p or -t, see help"])?;
+    lab.expect(2, SEARCH, &["-p", "colour=red"], &["Unknown search key 'colour'"])?;
+    lab.expect(1, SEARCH, &["-t", "name ="], &["error: "])?;
+    lab.expect(0, ALICE, &["agents", "name=web*"], &["   web1 "])?;
+    lab.expect(0, ALICE, &["agents", "-t", "allonline"], &["1 agents match", "   web1 "])?;
+    lab.expect(5, ALICE, &["agents", "-t", "name='nobody'"], &["no agent matches"])?;
+    lab.expect(0, ALICE, &["status"], &["+------\n| Agents & Endpoints summary:\n"])?;
+    Ok(())
+}
+
+#[test]
+fn an_action_goes_from_hand_to_hand_until_it_may_run() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let acl = lab.acl.display().to_string();
+    let unsigned = lab.unsigned("two.json", &["netstat", "-p", "-lp", "1"])?;
+    lab.expect(2, ALICE, &["sign"], &["the action file is missing"])?;
+    let check = ["sign", &unsigned, "--check", "--acl", &acl];
+    lab.expect(
+        1,
+        ALICE,
+        &check,
+        &["the action is not signed", "netstat: needs weight 2, signers give 0: 2 missing"],
+    )?;
+    let args = ["sign", &unsigned, "-e", "30m", "-o", &unsigned, "--acl", &acl];
+    let texts = [
+        "signature 1: good, ",
+        "alice <alice@example.net>",
+        "netstat: needs weight 2, signers give 1: 1 missing",
+        "netstat: could sign: bob (1)",
+    ];
+    lab.expect(0, ALICE, &args, &texts)?;
+    lab.expect(0, ALICE, &args, &["carries a signature of", "already"])?;
+    let once: Action = serde_json::from_slice(&fs::read(&unsigned)?)?;
+    assert_eq!(once.pgpsignatures.len(), 1);
+
+    let twice = lab.expect(0, BOB, &["sign", &unsigned], &["signature 2: good, "])?;
+    let signed = lab.file("twice.json");
+    fs::write(&signed, twice.stdout)?;
+    let check = ["sign", &signed, "--check", "--acl", &acl];
+    lab.expect(0, BOB, &check, &["netstat: needs weight 2, signers give 2: allowed"])?;
+    lab.expect(0, ALICE, &["-i", &signed, "--strict"], &["1 sent, 1 done, 1 succeeded"])?;
+
+    // Changed under its signatures: nobody should add theirs.
+    let mut action: Action = serde_json::from_slice(&fs::read(&signed)?)?;
+    action.name.push('x');
+    let changed = lab.file("changed.json");
+    fs::write(&changed, serde_json::to_string(&action)?)?;
+    lab.expect(
+        3,
+        ALICE,
+        &["sign", &changed],
+        &["signature 1 is not good: adding one is pointless"],
+    )?;
+    lab.expect(1, ALICE, &["sign", &changed, "--check"], &["signature 2: not good"])?;
+    let keyring = lab.platform.investigator("bob")?.public_key_file().display().to_string();
+    lab.expect(1, ALICE, &["verify", &signed, "-keyring", &keyring], &["signature 2: good"])?;
+    Ok(())
+}
+
+#[test]
+fn configuration_and_doctor_say_what_is_wrong() -> anyhow::Result<()> {
+    let mut lab = Lab::new()?;
+    let texts = [
+        "ok      key: signs as ",
+        "ok      platform: an API answers at http://127.0.0.1:",
+        "ok      platform: its clock agrees with ours",
+        "ok      platform: it lets you in",
+        "everything is in place",
+    ];
+    lab.expect(0, ALICE, &["doctor"], &texts)?;
+    let home = lab.platform.investigator("alice")?.home().to_owned();
+    let stranger = mig_testkit::TestInvestigator::create("eve", lab.platform.directory())?;
+    let key = stranger.secret_key_file().display().to_string();
+    let texts = ["BROKEN  platform: the API does not let you in", "something is broken"];
+    lab.expect(1, ALICE, &["doctor", "-key", &key], &texts)?;
+
+    let at = |name: &str| home.join(name).display().to_string();
+    let (lab_file, url) = (at(".migrc-lab"), lab.platform.api_url());
+    let key = stranger.fingerprint().to_string().to_lowercase();
+    let init = ["config", "init", "--context", "lab", "-url", &url, "-keyid", &key];
+    lab.expect(0, ALICE, &init, &["created configuration file at"])?;
+    assert!(fs::read_to_string(&lab_file)?.contains(stranger.fingerprint().as_str()));
+    lab.expect(2, ALICE, &init, &["exists already"])?;
+    lab.expect(2, ALICE, &["config", "init", "-c", &at("new")], &["-url is needed"])?;
+    let bad = ["config", "init", "-c", &at("new"), "-url", "ftp://h/", "-keyid", "x"];
+    lab.expect(2, ALICE, &bad, &["http://"])?;
+    assert!(!Path::new(&at("new")).exists());
+    assert_eq!(lab.expect(0, ALICE, &["config", "contexts"], &[])?.stdout, "lab\n");
+    lab.expect(0, ALICE, &["config", "check"], &["is in order"])?;
+    fs::write(at("odd"), format!("[api]\nurl = {url}\nproxy = x\n"))?;
+    lab.expect(2, ALICE, &["config", "check", "-c", &at("odd")], &["proxy"])?;
+    lab.expect(0, ALICE, &["config", "show"], &["macro = \"allonline:status='online'\""])?;
+    lab.expect(2, ALICE, &["config"], &["usage: mig config init"])?;
+    lab.expect(
+        1,
+        ALICE,
+        &["doctor", "-c", &at("none")],
+        &["BROKEN  configuration: no configuration"],
+    )?;
+
+    completions(&lab)?;
+    lab.platform.stop_server("mig-standalone")?;
+    lab.expect(1, ALICE, &["doctor"], &["BROKEN  platform: cannot reach the API"])?;
+    Ok(())
+}
+
+fn completions(lab: &Lab) -> anyhow::Result<()> {
+    let script = lab.expect(0, ALICE, &["completions", "bash"], &[])?.stdout;
+    let asked = "COMP_WORDS=(mig fi) COMP_CWORD=1; _mig; echo \"${COMPREPLY[@]}\"; \
+                 COMP_WORDS=(mig file -retur) COMP_CWORD=2; _mig; echo \"${COMPREPLY[@]}\"";
+    let answer = tool("bash").args(["-c", &format!("{script}\n{asked}")]).output()?;
+    assert_eq!(String::from_utf8_lossy(&answer.stdout), "file\n-returnsha256\n", "{answer:?}");
+    lab.expect(0, ALICE, &["completions", "fish"], &["complete -c mig"])?;
+    lab.expect(0, ALICE, &["completions", "zsh"], &["#compdef mig"])?;
+    lab.expect(2, ALICE, &["completions", "tcsh"], &["usage: mig completions"])?;
+    let page = lab.expect(0, ALICE, &["man"], &[".SH \"MODULE FILE\""])?;
+    assert!(page.stdout.starts_with(".TH MIG 1 "), "{}", page.stdout);
+    Ok(())
+}
