@@ -21,7 +21,7 @@ pub struct Terminal {
     keyboard: File,
     child: Child,
     seen: Arc<Mutex<Vec<u8>>>,
-    /// Lines of the screen that were waited for already.
+    /// The line of the last prompt, which lines are counted from.
     read: usize,
 }
 
@@ -91,8 +91,8 @@ impl Terminal {
         Ok(())
     }
 
-    /// Waits until the last line is this prompt, and returns the lines since
-    /// the last time.
+    /// Waits until the last line is this prompt, and returns the lines from the
+    /// last prompt on, with what was typed there.
     ///
     /// # Errors
     ///
@@ -103,11 +103,11 @@ impl Terminal {
             let lines = self.lines();
             let last = lines.last().filter(|last| last.trim_end() == prompt);
             // Not the one that was answered already.
-            (last.is_some() && lines.len() > self.read).then_some(lines)
+            (last.is_some() && lines.len() > self.read + 1).then_some(lines)
         });
         let lines = found.map_err(|error| error.context(self.lines().join("\n")))?;
         let new = lines.get(self.read..lines.len() - 1).unwrap_or_default().to_vec();
-        self.read = lines.len();
+        self.read = lines.len() - 1;
         Ok(new)
     }
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use mig_sign::keyring::Keyring;
-use mig_sign::verify::verify_detached;
+use mig_sign::verify::{issuer, verify_detached};
 use mig_sign::{oneline, token};
 use mig_types::Timestamp;
 
@@ -20,6 +20,9 @@ fuzz_target!(|data: &[u8]| {
     let line = oneline::from_binary(data);
     // No signature over this text exists.
     assert!(verify_detached(&KEYRING, b"never signed", &line, now).is_err());
+    // What it claims is shown to people: digits, whoever wrote it.
+    let claims = issuer(&line).unwrap_or_default();
+    assert!(claims.bytes().all(|digit| digit.is_ascii_hexdigit()));
     let header = String::from_utf8_lossy(data);
     let _ = token::verify(&KEYRING, &header, now, std::time::Duration::from_secs(600));
 });

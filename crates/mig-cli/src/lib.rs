@@ -12,6 +12,7 @@ mod tasks;
 use arguments::Invocation;
 use mig_runtime::{Exit, Shutdown};
 use mig_terminal::failure::Failure;
+use mig_terminal::narrate;
 use mig_terminal::output::Output;
 
 /// Runs one command line; the exit code travels in an [`Exit`].
@@ -53,6 +54,7 @@ async fn dispatch(
         Invocation::Task(words) => tasks::run(&registry, &words, output, shutdown).await,
         Invocation::Module { module, parameters, globals, name } => {
             output.set_color(globals.color);
+            let _telling = globals.verbose.then(|| narrate("mig")).transpose()?;
             let wanted = globals.target.as_deref();
             if wanted == Some(local::TARGET) {
                 return local::run(&registry, &module, parameters, &globals, output);
@@ -61,6 +63,7 @@ async fn dispatch(
         }
         Invocation::File { path, globals } => {
             output.set_color(globals.color);
+            let _telling = globals.verbose.then(|| narrate("mig")).transpose()?;
             launch::file(&registry, &path, &globals, output, shutdown).await
         }
     }

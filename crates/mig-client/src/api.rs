@@ -286,10 +286,9 @@ impl ApiClient {
         };
         let result = request.send().await;
         let result = result.map_err(|error| transport(error, &url));
-        debug!(
-            "{method} {path}: {}",
-            result.as_ref().map_or(0, |response| response.status().as_u16())
-        );
+        // Neither headers nor bodies: tokens, keys and results are in them.
+        let status = result.as_ref().map_or(0, |response| response.status().as_u16());
+        debug!("{method} {}?{}: {status}", url.path(), url.query().unwrap_or_default());
         result
     }
 

@@ -11,6 +11,7 @@ pub(crate) struct Flags {
     pub(crate) config: Option<PathBuf>,
     pub(crate) context: Option<String>,
     pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
     pub(crate) color: Color,
 }
 
@@ -28,6 +29,7 @@ usage: mig-console [options]
     -c <file>          configuration [default: ~/.migrc]
     --context <name>   configuration ~/.migrc-<name>
     -q                 no banner, no status, and prompts on terminals only
+    -v                 tell what is asked of the API, on standard error
     --color <when>     auto, always or never [default: auto]
     -V                 print the version
 
@@ -48,6 +50,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Invocation, Failure> {
             "-c" | "--c" => flags.config = Some(value()?.into()),
             "-context" | "--context" => flags.context = Some(value()?),
             "-q" | "--q" | "-quiet" | "--quiet" => flags.quiet = true,
+            "-v" | "--v" => flags.verbose = true,
             "-no-color" | "--no-color" => flags.color = Color::Never,
             "-color" | "--color" => {
                 flags.color = match value()?.as_str() {

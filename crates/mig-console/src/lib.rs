@@ -50,6 +50,7 @@ async fn start(args: &[String], interrupts: Interrupts) -> Result<(), Failure> {
             return Ok(());
         }
     };
+    let _telling = flags.verbose.then(|| mig_terminal::narrate("mig-console")).transpose()?;
     let mut console = Console::open(&flags, interrupts)?;
     top::run(&mut console, &flags).await
 }

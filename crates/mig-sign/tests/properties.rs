@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mig_sign::keyring::{self, Keyring};
 use mig_sign::sign::SecretKey;
-use mig_sign::verify::verify_detached;
+use mig_sign::verify::{issuer, verify_detached};
 use mig_sign::{canonical, oneline, token};
 use mig_types::{Action, Operation, Timestamp, wire};
 use proptest::prelude::*;
@@ -133,6 +133,8 @@ proptest! {
         bytes.extend(&packets);
         let line = oneline::from_binary(&bytes);
         prop_assert!(verify_detached(&key().1, b"", &line, now()).is_err());
+        let claims = issuer(&line).unwrap_or_default();
+        prop_assert!(claims.bytes().all(|digit| digit.is_ascii_hexdigit()));
         let (_, body) = key().2.split_once("\n\n").unwrap();
         let label = "PGP PUBLIC KEY BLOCK";
         let first = body.lines().next().unwrap_or_default();

@@ -2,6 +2,7 @@
 
 pub mod dashboard;
 pub mod failure;
+mod narrate;
 pub mod output;
 pub mod permissions;
 pub mod progress;
@@ -11,4 +12,5 @@ pub mod signatures;
 pub mod tables;
 pub mod text;
 
+pub use narrate::narrate;
 pub use session::{Session, locate};
