@@ -455,12 +455,17 @@ fn managers(platform: &TestPlatform) -> anyhow::Result<()> {
     assert_eq!(keys.iter().map(|key| key.len()).collect::<Vec<_>>(), [40, 40], "{keys:?}");
     assert_eq!(fs::read(&fetched)?, fs::read(&packed)?);
 
-    let lines = "investigator 4\nsetstatus gone\nsetstatus disabled\nsetadmin true\ndetails\n\
+    let (_, created) =
+        all.stdout.split_once("'Carol' successfully created with ID ").context("no Carol")?;
+    let carol = created.lines().next().unwrap_or_default();
+    let lines = format!(
+        "investigator {carol}\nsetstatus gone\nsetstatus disabled\nsetadmin true\ndetails\n\
                  setadmin false\nsetperms PermManifest\nsetperms PermNothing\nshowperms\n\
-                 apikey active\napikey active\nn\napikey disabled\nlastactions\nexit\n";
-    let all = piped(platform, &[], lines)?;
+                 apikey active\napikey active\nn\napikey disabled\nlastactions\nexit\n"
+    );
+    let all = piped(platform, &[], &lines)?;
     for text in [
-        "Investigator 4 named 'Carol'\n",
+        &format!("Investigator {carol} named 'Carol'\n"),
         "Investigator status set to disabled\n",
         "Investigator admin flag set to true\n",
         "status         disabled\nadmin          true\n",

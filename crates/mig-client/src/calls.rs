@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mig_types::wire;
 use mig_types::{
     Action, ActionId, Agent, AgentId, Command, CommandId, CommandStatus, Fingerprint, Investigator,
@@ -39,6 +41,13 @@ impl CommandQuery {
     pub fn of(action: ActionId) -> Self {
         Self { action, ..Self::default() }
     }
+}
+
+/// The public key of an investigator, armored: the API carries bytes as base64.
+pub fn armored_key(investigator: &Investigator) -> String {
+    let stored = &investigator.publickey;
+    let decoded = STANDARD.decode(stored).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded.unwrap_or_else(|| stored.clone())
 }
 
 /// An investigator to create.

@@ -39,12 +39,14 @@ pub struct ClientConfig {
     /// Base URL of an HKP key server.
     pub keyserver: Option<String>,
     /// Identifies the caller instead of tokens. Signing still needs a key.
+    /// `MIG_API_KEY` comes before the file.
     pub apikey: Option<Secret<String>>,
     /// Named targets.
     pub macros: Macros,
     /// The program to sign with. From `MIG_GPG`.
     pub gpg_program: String,
-    /// Passphrase for automation. From `MIGPGPPASSPHRASE`.
+    /// Passphrase for automation. From `MIGPGPPASSPHRASE`, or the first line of
+    /// the file that `MIGPGPPASSPHRASE_FILE` names.
     pub passphrase: Option<Secret<String>>,
     /// Armored secret key to sign with in process, without `gpg`. From
     /// `MIG_SIGNING_KEY`.
@@ -144,10 +146,15 @@ impl ClientConfig {
             gpg_home: given(file.gpg.home).map(expand),
             keyid: given(file.gpg.keyid).map(|keyid| normalise_key(&keyid)),
             keyserver: given(file.gpg.keyserver),
-            apikey: Some(file.gpg.useapikeyauth).filter(|key| !key.expose().is_empty()),
+            apikey: set("MIG_API_KEY")
+                .map(Secret::new)
+                .or_else(|| Some(file.gpg.useapikeyauth).filter(|key| !key.expose().is_empty())),
             macros: Macros::parse(&file.targets.r#macro)?,
             gpg_program: set("MIG_GPG").unwrap_or_else(|| "gpg".into()),
-            passphrase: set("MIGPGPPASSPHRASE").map(Secret::new),
+            passphrase: match set("MIGPGPPASSPHRASE") {
+                Some(passphrase) => Some(Secret::new(passphrase)),
+                None => set("MIGPGPPASSPHRASE_FILE").map(|path| first_line(&path)).transpose()?,
+            },
             signing_key: set("MIG_SIGNING_KEY").map(expand),
             home,
         })
@@ -167,6 +174,14 @@ fn base_url(text: &str) -> Result<Url, ConfigError> {
         return Err(invalid(format!("{text:?} does not begin with http:// or https://")));
     }
     Ok(url)
+}
+
+/// A passphrase from a file.
+fn first_line(path: &str) -> Result<Secret<String>, ConfigError> {
+    let text = std::fs::read_to_string(path).map(Secret::new).map_err(|error| {
+        ConfigError::invalid("MIGPGPPASSPHRASE_FILE", format!("cannot read {path}: {error}"))
+    })?;
+    Ok(Secret::new(text.expose().lines().next().unwrap_or_default().to_owned()))
 }
 
 /// Fingerprints as people paste them become the form everybody compares.
@@ -272,6 +287,25 @@ mod tests {
         assert_eq!(expand("$KEYS/a~b/$NONE", &environment), PathBuf::from("/keys/a~b/$NONE"));
         let by_mail = parse("[api]\nurl = http://h/\n[gpg]\nkeyid = bob@example.net").unwrap();
         assert_eq!(by_mail.keyid.as_deref(), Some("bob@example.net"));
+    }
+
+    #[test]
+    fn secrets_come_from_the_environment_or_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passphrase").display().to_string();
+        let named = |name: &str| match name {
+            "MIG_API_KEY" => Some("key of the environment".to_owned()),
+            "MIGPGPPASSPHRASE_FILE" => Some(path.clone()),
+            _ => None,
+        };
+        let text = "[api]\nurl = http://h/\n[gpg]\nuseapikeyauth = abc";
+        let error = ClientConfig::parse(text, ".migrc", &named).unwrap_err().to_string();
+        assert!(error.contains("MIGPGPPASSPHRASE_FILE"), "{error}");
+        std::fs::write(&path, "hunter2\nnot this\n").unwrap();
+        let (config, _) = ClientConfig::parse(text, ".migrc", &named).unwrap();
+        let exposed = |secret: &Option<Secret<String>>| secret.as_ref().map(|s| s.expose().clone());
+        assert_eq!(exposed(&config.apikey).as_deref(), Some("key of the environment"));
+        assert_eq!(exposed(&config.passphrase).as_deref(), Some("hunter2"));
     }
 
     #[test]

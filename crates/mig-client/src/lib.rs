@@ -14,7 +14,7 @@ pub mod target;
 mod calls;
 
 pub use api::{ApiClient, ClientError};
-pub use calls::{CommandQuery, InvestigatorChange, NewInvestigator};
+pub use calls::{CommandQuery, InvestigatorChange, NewInvestigator, armored_key};
 pub use collection::{Collection, Item};
 pub use config::ClientConfig;
 pub use follow::{FollowEvent, FollowOptions, Follower};

@@ -156,21 +156,21 @@ impl Helper {
             (Scope::Top, "create", 1) => fixed(&["action", "investigator", "loader", "manifest"]),
             (Scope::Top, order, 1) => Kind::parse(order).map(seen).unwrap_or_default(),
             (Scope::Action, "command", 1) => seen(Kind::Command),
-            (Scope::Action, "list", 1) => fixed(&["all", "found", "notfound"]),
+            (Scope::Action, "list" | "results", 1) => fixed(&["all", "found", "notfound"]),
             (Scope::Action, "list", _) => fixed(&["|", "grep", "-v"]),
-            (Scope::Action, "results", 1) => fixed(&["all", "found", "notfound"]),
             (Scope::Action, "results", 2) => fixed(&["text"]),
             (Scope::Launcher, "addoperation", 1) => self.modules.clone(),
             (Scope::Launcher, "settarget", _) => self.macros.clone(),
             (Scope::Launcher, "settimes", 1) => fixed(&["now"]),
-            (Scope::Launcher, "compress", 1) => fixed(&["true", "false"]),
+            (Scope::Launcher, "compress", 1) | (Scope::Investigator, "setadmin", 1) => {
+                fixed(&["true", "false"])
+            }
             (Scope::Launcher, "launch", 1) => fixed(&["nofollow"]),
             (Scope::Launcher, "json", 1) => fixed(&["pack"]),
             (Scope::Launcher, "load" | "save", 1) | (Scope::Manifest, "fetch", 1) => files(word),
             (Scope::Command, "results", 1) => fixed(&["found"]),
             (Scope::Agent, "json", 1) => fixed(&["pretty"]),
             (Scope::Investigator, "setstatus" | "apikey", 1) => fixed(&["active", "disabled"]),
-            (Scope::Investigator, "setadmin", 1) => fixed(&["true", "false"]),
             (Scope::Investigator, "setperms", _) => {
                 fixed(&["PermManifest", "PermLoader", "PermAdmin"])
             }

@@ -17,7 +17,7 @@ use crate::completion::{Helper, Scope};
 use crate::editor::{Answer, Editor};
 use crate::flags::Flags;
 use crate::order::Order;
-use crate::screen::Screen;
+use crate::screen::{Screen, aside, complain};
 
 /// The console, whatever mode it is in.
 pub(crate) struct Console {
@@ -52,10 +52,10 @@ impl Console {
         let screen = Screen::new(flags.color);
         let (session, warnings) = Session::open(flags.config.as_deref(), flags.context.as_deref())?;
         for warning in warnings {
-            screen.aside(&format!("[warning] {warning}"));
+            aside(&format!("[warning] {warning}"));
         }
         if session.config.skipverifycert {
-            screen.aside("[warning] the API's certificate is not verified (api.skipverifycert)");
+            aside("[warning] the API's certificate is not verified (api.skipverifycert)");
         }
         let signer = match session.signer() {
             Ok(signer) => Some(signer),
@@ -114,7 +114,7 @@ impl Console {
     pub(crate) async fn order(&mut self, mode: Mode<'_>) -> Result<Option<Order>, Failure> {
         loop {
             if let Some(complaint) = self.editor.history.complaint() {
-                self.screen.aside(&complaint);
+                aside(&complaint);
             }
             if self.screen.is_gone() {
                 return Ok(None);
@@ -127,9 +127,8 @@ impl Console {
             match answer {
                 Answer::Cancelled => {}
                 Answer::End => {
-                    // Ctrl-D leaves the cursor behind the prompt; the echo of a
-                    // pipe has ended the line already.
-                    if self.editor.has_terminal() {
+                    // As after `exit`.
+                    if mode.scope != Scope::Top {
                         self.say("");
                     }
                     return Ok(None);
@@ -165,12 +164,7 @@ impl Console {
         let answer = self.editor.read(question, None, false, scope, &self.interrupts).await?;
         Ok(match answer {
             Answer::Line(line) => Some(line.trim().to_owned()),
-            Answer::End | Answer::Cancelled => {
-                if self.editor.has_terminal() {
-                    self.say("");
-                }
-                None
-            }
+            Answer::End | Answer::Cancelled => None,
         })
     }
 
@@ -199,7 +193,7 @@ impl Console {
     }
 
     /// Remembers an identifier for completion.
-    pub(crate) fn saw(&mut self, kind: Kind, id: impl ToString) {
+    pub(crate) fn saw(&mut self, kind: Kind, id: &impl ToString) {
         if let Some(helper) = self.editor.helper() {
             helper.saw(kind, &id.to_string());
         }
@@ -211,7 +205,7 @@ impl Console {
             Ok(next) => Ok(next),
             Err(failure) if failure.is_closed_pipe() => Err(failure),
             Err(failure) => {
-                self.screen.complain(&failure);
+                complain(&failure);
                 Ok(Next::Stay)
             }
         }

@@ -14,7 +14,7 @@ pub(crate) async fn show(console: &mut Console) -> Result<(), Failure> {
         console.say(&line);
     }
     for action in actions.iter().rev() {
-        console.saw(Kind::Action, action.id);
+        console.saw(Kind::Action, &action.id);
     }
     Ok(())
 }

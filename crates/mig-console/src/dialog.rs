@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::completion::Scope;
 use crate::console::Console;
+use crate::screen::complain;
 
 /// Words of the original's dialogs that are no options.
 const WORDS: [(&str, &str, &str); 8] = [
@@ -77,7 +78,7 @@ async fn labelled(console: &mut Console, module: &str) -> Result<Option<Value>, 
                 searches.insert(label.clone(), search);
                 console.say(&format!("Stored search {}", printable(&label)));
             }
-            Err(failure) => console.screen.complain(&failure),
+            Err(failure) => complain(&failure),
         }
     }
 }
@@ -136,7 +137,7 @@ async fn ask(
                     ));
                     given.push(words);
                 }
-                Err(failure) => console.screen.complain(&failure),
+                Err(failure) => complain(&failure),
             },
         }
     }

@@ -10,6 +10,7 @@ use mig_terminal::progress;
 use mig_types::{Action, ActionId, ActionStatus, duration};
 
 use crate::console::Console;
+use crate::screen::aside;
 
 /// Time between two drawings of the progress line.
 const REDRAW: Duration = Duration::from_millis(200);
@@ -17,7 +18,7 @@ const REDRAW: Duration = Duration::from_millis(200);
 /// Follows an action until it is over, or ctrl-c ends the following.
 pub(crate) async fn action(console: &Console, id: ActionId, expected: u64) -> Result<(), Failure> {
     let screen = &console.screen;
-    screen.aside(&screen.paint(Paint::Blue, &format!("Following action ID {id}.")));
+    aside(&screen.paint(Paint::Blue, &format!("Following action ID {id}.")));
     let options = FollowOptions { commands: false, ..FollowOptions::default() };
     let mut follower = console.api.follow(id, options);
     let mut line = ProgressLine::new(expected);
@@ -32,7 +33,7 @@ pub(crate) async fn action(console: &Console, id: ActionId, expected: u64) -> Re
             }
             () = console.interrupts.next() => {
                 line.end();
-                screen.aside(
+                aside(
                     "[notice] stopped following action, but agents may still be running.",
                 );
                 return Ok(());
@@ -58,8 +59,8 @@ pub(crate) async fn action(console: &Console, id: ActionId, expected: u64) -> Re
     let counters = line.latest.counters;
     let percent = progress::percent(counters.done, counters.sent.max(expected));
     let took = duration::format(line.began.elapsed());
-    screen.aside(&screen.paint(Paint::Blue, &format!("{percent:.1}% done in {took}")));
-    screen.aside(&screen.paint(Paint::Blue, &progress::counters(&counters)));
+    aside(&screen.paint(Paint::Blue, &format!("{percent:.1}% done in {took}")));
+    aside(&screen.paint(Paint::Blue, &progress::counters(&counters)));
     if line.latest.status == Some(ActionStatus::Invalid) {
         let reason = refused.as_deref().unwrap_or("no agent matched, or it had expired");
         return Err(Failure::other(format!("action {id} was not run: {reason}")));

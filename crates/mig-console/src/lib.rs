@@ -23,16 +23,15 @@ use flags::Invocation;
 use mig_runtime::{Exit, Interrupts};
 use mig_terminal::failure::Failure;
 use mig_terminal::output::Color;
-use screen::Screen;
+use screen::{Screen, complain};
 
 /// Runs the console; the exit code travels in an [`Exit`].
 pub async fn run(args: &[String], interrupts: Interrupts) -> anyhow::Result<()> {
-    let screen = Screen::new(Color::Auto);
     match start(args, interrupts).await {
         Ok(()) => Ok(()),
         Err(failure) if failure.is_closed_pipe() => Ok(()),
         Err(failure) => {
-            screen.complain(&failure);
+            complain(&failure);
             Err(Exit::silent(failure.code).into())
         }
     }

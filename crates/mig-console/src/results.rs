@@ -10,6 +10,7 @@ use mig_terminal::results::{self, Line};
 use mig_types::{Action, ActionId, Command, CommandStatus};
 
 use crate::console::Console;
+use crate::screen::aside;
 
 /// Which results are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub(crate) async fn print(console: &Console, action: &Action, show: Show) -> Res
     }
     let have = if found.len() > 1 { "agents have" } else { "agent has" };
     let text = format!("{} {have} {} results", found.len(), show.as_str());
-    console.screen.aside(&console.screen.paint(Paint::Red, &text));
+    aside(&console.screen.paint(Paint::Red, &text));
     if show == Show::All {
         return Ok(());
     }
@@ -79,7 +80,7 @@ pub(crate) async fn print(console: &Console, action: &Action, show: Show) -> Res
     ] {
         if let Some(agents) = others.get(&status) {
             let text = format!("{status}: {}", agents.join(", "));
-            console.screen.aside(&console.screen.paint(Paint::Magenta, &text));
+            aside(&console.screen.paint(Paint::Magenta, &text));
         }
     }
     Ok(())
@@ -91,10 +92,10 @@ pub(crate) fn one(console: &Console, command: &Command, agent: Option<&str>, fou
     if command.status != CommandStatus::Success {
         if !found_only {
             let text = format!("{prefix}command did not succeed. status={}", command.status);
-            console.screen.aside(&text);
+            aside(&text);
             for reason in command.results.iter().flatten().filter_map(|one| one.errors.as_ref()) {
                 for reason in reason {
-                    console.screen.aside(&format!("{prefix}[error] {}", printable(reason)));
+                    aside(&format!("{prefix}[error] {}", printable(reason)));
                 }
             }
         }
@@ -103,7 +104,7 @@ pub(crate) fn one(console: &Console, command: &Command, agent: Option<&str>, fou
     for line in results::lines(&console.registry, command, found_only) {
         match line {
             Line::Data(text) => console.say(&format!("{prefix}{text}")),
-            Line::Talk(text) => console.screen.aside(&format!("{prefix}{text}")),
+            Line::Talk(text) => aside(&format!("{prefix}{text}")),
         }
     }
 }

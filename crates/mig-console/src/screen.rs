@@ -37,20 +37,6 @@ impl Screen {
         if self.color { paint.on(text) } else { text.to_owned() }
     }
 
-    /// Talk beside the output: progress and counters.
-    pub(crate) fn aside(&self, text: &str) {
-        // Nobody listens when it fails.
-        let _ = writeln!(io::stderr().lock(), "{text}");
-    }
-
-    /// Why an order was not carried out.
-    pub(crate) fn complain(&self, failure: &Failure) {
-        self.aside(&format!("error: {}", printable(&failure.message)));
-        if let Some(hint) = &failure.hint {
-            self.aside(&format!("hint: {hint}"));
-        }
-    }
-
     /// Whether nobody reads any more.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.get()
@@ -59,5 +45,19 @@ impl Screen {
     /// Columns a table may take; as many as it wants where there is no terminal.
     pub(crate) fn columns(&self) -> usize {
         if self.terminal { columns() } else { usize::MAX }
+    }
+}
+
+/// Talk beside the output: progress and counters.
+pub(crate) fn aside(text: &str) {
+    // Nobody listens when it fails.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Why an order was not carried out.
+pub(crate) fn complain(failure: &Failure) {
+    aside(&format!("error: {}", printable(&failure.message)));
+    if let Some(hint) = &failure.hint {
+        aside(&format!("hint: {hint}"));
     }
 }

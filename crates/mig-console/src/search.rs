@@ -64,7 +64,7 @@ pub(crate) async fn run(console: &mut Console, order: &Order) -> Result<(), Fail
     }
     let now = console.now();
     let text = order.line.split_once(char::is_whitespace).map_or("", |(_, rest)| rest);
-    let search = Search::parse(text, now).map_err(explain)?;
+    let search = Search::parse(text, now).map_err(|error| explain(&error))?;
     console.say(&format!(
         "Searching {} after {} and before {}, limited to {} results",
         search.kind.as_str(),
@@ -84,22 +84,24 @@ pub(crate) async fn run(console: &mut Console, order: &Order) -> Result<(), Fail
     Ok(())
 }
 
-fn explain(error: SearchError) -> Failure {
+fn explain(error: &SearchError) -> Failure {
     Failure::usage(error.to_string()).hint("`search help` lists what can be searched")
 }
 
 fn remember(console: &mut Console, found: &Found) {
     // The first row last: it is what Tab offers first.
     match found {
-        Found::Actions(all) => all.iter().rev().for_each(|one| console.saw(Kind::Action, one.id)),
-        Found::Commands(all) => all.iter().rev().for_each(|one| console.saw(Kind::Command, one.id)),
-        Found::Agents(all) => all.iter().rev().for_each(|one| console.saw(Kind::Agent, one.id)),
+        Found::Actions(all) => all.iter().rev().for_each(|one| console.saw(Kind::Action, &one.id)),
+        Found::Commands(all) => {
+            all.iter().rev().for_each(|one| console.saw(Kind::Command, &one.id))
+        }
+        Found::Agents(all) => all.iter().rev().for_each(|one| console.saw(Kind::Agent, &one.id)),
         Found::Investigators(all) => {
-            all.iter().rev().for_each(|one| console.saw(Kind::Investigator, one.id));
+            all.iter().rev().for_each(|one| console.saw(Kind::Investigator, &one.id));
         }
         Found::Manifests(all) => {
-            all.iter().rev().for_each(|one| console.saw(Kind::Manifest, one.id));
+            all.iter().rev().for_each(|one| console.saw(Kind::Manifest, &one.id));
         }
-        Found::Loaders(all) => all.iter().rev().for_each(|one| console.saw(Kind::Loader, one.id)),
+        Found::Loaders(all) => all.iter().rev().for_each(|one| console.saw(Kind::Loader, &one.id)),
     }
 }

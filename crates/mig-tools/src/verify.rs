@@ -102,11 +102,8 @@ async fn judged(
     if keys.given.is_empty() {
         keys.gnupg = Some(&session.config);
     }
-    let api = match given.boolean("from-api", false) {
-        // Keys are given to anybody: nothing is signed for them.
-        true => Some(session.api("verifier", None)?),
-        false => None,
-    };
+    let asks = given.boolean("from-api", false);
+    let api = asks.then(|| session.api_with_any_key("verifier")).transpose()?;
     keys.api = api.as_ref();
     Ok(signatures::judge(action, &keys, now).await)
 }

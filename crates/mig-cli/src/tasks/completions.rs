@@ -58,7 +58,8 @@ fn bash(registry: &Registry) -> String {
     let mut cases = String::new();
     for module in registry.iter() {
         let own = options(&module.help()).join(" ");
-        cases.push_str(&format!("        {}) words=\"$globals {own}\" ;;\n", module.name()));
+        let name = module.name();
+        cases.extend(["        ", name, ") words=\"$globals ", &own, "\" ;;\n"]);
     }
     let globals: Vec<String> = names().map(|name| format!("-{name}")).collect();
     format!(
@@ -110,12 +111,12 @@ pub(super) fn manual(registry: &Registry, output: &mut Output) -> Result<u8, Fai
 }
 
 fn section(page: &mut String, title: &str, text: &str) {
-    page.push_str(&format!(".SH \"{}\"\n.nf\n", title.to_uppercase()));
+    page.extend([".SH \"", &title.to_uppercase(), "\"\n.nf\n"]);
     for line in text.trim_end().lines() {
         // A dot or quote in front is an order to the formatter.
         let line = line.replace('\\', "\\e").replace('-', "\\-");
         let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
-        page.push_str(&format!("{guard}{line}\n"));
+        page.extend([guard, &line, "\n"]);
     }
     page.push_str(".fi\n");
 }

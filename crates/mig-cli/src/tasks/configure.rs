@@ -108,10 +108,10 @@ async fn init(options: &Options, output: &mut Output) -> Result<u8, Failure> {
     // Written only if it can be read.
     let mut text = format!("[api]\n\turl = \"{url}\"\n[gpg]\n");
     if let Some(home) = &home {
-        text.push_str(&format!("\thome = \"{home}\"\n"));
+        text.extend(["\thome = \"", home, "\"\n"]);
     }
     let keyid = keyid.parse::<Fingerprint>().map_or(keyid, |key| key.to_string());
-    text.push_str(&format!("\tkeyid = \"{keyid}\"\n"));
+    text.extend(["\tkeyid = \"", &keyid, "\"\n"]);
     text.push_str("[targets]\n\tmacro = allonline:status='online'\n");
     let name = path.display().to_string();
     ClientConfig::parse(&text, &name, &process_environment)

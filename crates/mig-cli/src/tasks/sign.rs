@@ -38,12 +38,12 @@ pub(super) async fn sign(args: &[String], output: &mut Output) -> Result<u8, Fai
     let mut action = read(path)?;
     let session = open(&words.options, output)?;
     let now = session.clock.now();
-    let api = session.api("cmd", None)?;
+    let api = session.api_with_any_key("cmd")?;
     let keys = Keys { gnupg: Some(&session.config), api: Some(&api), ..Keys::default() };
     let mut verdicts = signatures::judge(&action, &keys, now).await;
     let only_tell = words.options.boolean("check", false);
     if !only_tell {
-        if let Some(bad) = verdicts.iter().position(|verdict| is_broken(verdict)) {
+        if let Some(bad) = verdicts.iter().position(is_broken) {
             tell(&verdicts, output);
             let message = format!("signature {} is not good: adding one is pointless", bad + 1);
             return Err(Failure::new(code::SIGNING, message)

@@ -11,6 +11,7 @@ use mig_types::{Fingerprint, Permissions, Timestamp};
 use super::{ask_name, ask_yes};
 use crate::completion::Scope;
 use crate::console::Console;
+use crate::screen::complain;
 use mig_terminal::permissions;
 
 /// Largest key file read, in bytes.
@@ -50,7 +51,7 @@ pub(crate) async fn run(console: &mut Console) -> Result<(), Failure> {
         printable(&name),
         created.id
     ));
-    console.saw(mig_client::search::Kind::Investigator, created.id);
+    console.saw(mig_client::search::Kind::Investigator, &created.id);
     Ok(())
 }
 
@@ -111,7 +112,7 @@ async fn ask_key(console: &mut Console) -> Result<Option<Option<Key>>, Failure> 
         match read_key(console, &answer).await {
             Ok(key) => return Ok(Some(Some(key))),
             Err(failure) => {
-                console.screen.complain(&failure);
+                complain(&failure);
                 // Nobody would answer again.
                 if !console.editor.has_terminal() {
                     return Ok(None);

@@ -35,7 +35,7 @@ pub(crate) async fn run(console: &mut Console) -> Result<(), Failure> {
         console.say("New entry successfully created but is disabled");
     } else {
         console.say(&format!("New entry successfully created (id {}) but is disabled", created.id));
-        console.saw(mig_client::search::Kind::Loader, created.id);
+        console.saw(mig_client::search::Kind::Loader, &created.id);
     }
     Ok(())
 }

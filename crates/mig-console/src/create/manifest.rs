@@ -50,7 +50,7 @@ pub(crate) async fn run(console: &mut Console) -> Result<(), Failure> {
         && let Some(newest) = found.iter().max_by_key(|manifest| manifest.id)
     {
         console.say(&format!("its id is {}; sign it in 'manifest {}'", newest.id, newest.id));
-        console.saw(Kind::Manifest, newest.id);
+        console.saw(Kind::Manifest, &newest.id);
     }
     Ok(())
 }

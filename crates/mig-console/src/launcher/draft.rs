@@ -64,10 +64,10 @@ impl Draft {
         self.changed()
     }
 
-    pub(super) fn add(&mut self, mut operation: Operation) -> Result<usize, Failure> {
+    pub(super) fn add(&mut self, mut operation: Operation) -> usize {
         operation.want_compressed = self.compress;
         self.action.operations.get_or_insert_default().push(operation);
-        Ok(self.changed())
+        self.changed()
     }
 
     pub(super) fn remove(&mut self, number: Option<usize>) -> Result<usize, Failure> {
@@ -161,7 +161,8 @@ impl Draft {
         let (description, threat) = (&action.description, &action.threat);
         let operations = action.operations();
         let numbered = operations.iter().enumerate();
-        let list: String = numbered.map(|(at, one)| format!("{at}={}; ", one.module)).collect();
+        let list: Vec<String> =
+            numbered.map(|(at, one)| format!("{at}={}; ", one.module)).collect();
         let lines = [
             format!("ID       {}", action.id),
             format!("Name     {}", action.name),
@@ -173,7 +174,7 @@ impl Draft {
                 "Threat Type {}, Level {}, Family {}, Reference {}",
                 threat.kind, threat.level, threat.family, threat.reference
             ),
-            format!("{} operations: {list}", operations.len()),
+            format!("{} operations: {}", operations.len(), list.concat()),
         ];
         lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
     }
@@ -206,7 +207,7 @@ mod tests {
             |draft| draft.set_name("other".into()),
             |draft| draft.set_target("status='online'".into()),
             |draft| draft.set_times(Timestamp::ZERO, Timestamp::NEVER),
-            |draft| draft.add(Operation::default()).unwrap(),
+            |draft| draft.add(Operation::default()),
             |draft| draft.remove(Some(0)).unwrap(),
             |draft| draft.set_compression(true).unwrap(),
         ];

@@ -15,6 +15,7 @@ use crate::completion::Scope;
 use crate::console::{Console, Mode, Next};
 use crate::order::Order;
 use crate::reader::action::{shown, times as show_times};
+use crate::screen::complain;
 use crate::top::json;
 use crate::{dialog, follow, reader};
 
@@ -47,16 +48,13 @@ const NAME: &str = "action launcher";
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 pub(crate) async fn run(console: &mut Console, template: Option<&Action>) -> Result<(), Failure> {
-    let mut draft = match template {
-        Some(action) => {
-            let name = printable(&action.name);
-            console.say(&format!("Entering action launcher using template '{name}'"));
-            Draft::like(action)
-        }
-        None => {
-            console.say("Entering action launcher with empty template");
-            Draft::default()
-        }
+    let mut draft = if let Some(action) = template {
+        let name = printable(&action.name);
+        console.say(&format!("Entering action launcher using template '{name}'"));
+        Draft::like(action)
+    } else {
+        console.say("Entering action launcher with empty template");
+        Draft::default()
     };
     let green = |text| console.screen.paint(Paint::BoldGreen, text);
     console.say(&format!(
@@ -174,7 +172,7 @@ async fn add_operation(
     let operation = Operation { module: name, parameters, ..Operation::default() };
     console.say(&format!("Inserting {} operation with parameters:", operation.module));
     console.say(&json(&operation)?);
-    told(console, draft.add(operation)?);
+    told(console, draft.add(operation));
     Ok(())
 }
 
@@ -216,7 +214,7 @@ async fn list_agents(console: &mut Console, draft: &mut Draft) -> Result<(), Fai
     console.say("----    ID      ---- + ----         Name         -------");
     for agent in draft.evaluated.iter().flatten() {
         console.say(&format!("{}   {}", right(&agent.id.to_string(), 20), printable(&agent.name)));
-        console.saw(Kind::Agent, agent.id);
+        console.saw(Kind::Agent, &agent.id);
     }
     Ok(())
 }
@@ -260,8 +258,7 @@ fn save(path: &str, action: &Action) -> Result<(), Failure> {
 async fn sign(console: &Console, draft: &mut Draft) -> Result<(), Failure> {
     let signer = console.signer()?;
     let now = console.now();
-    let fingerprint =
-        console.unless_interrupted(async { Ok(draft.sign(signer.as_ref(), now).await?) }).await?;
+    let fingerprint = console.unless_interrupted(draft.sign(signer.as_ref(), now)).await?;
     console.say(&format!("Signed by {fingerprint}"));
     Ok(())
 }
@@ -305,11 +302,11 @@ async fn launch(console: &mut Console, order: &Order, draft: &mut Draft) -> Resu
         printable(&posted.name),
         posted.id
     ));
-    console.saw(Kind::Action, posted.id);
+    console.saw(Kind::Action, &posted.id);
     if follow {
         let followed = follow::action(console, posted.id, agents as u64).await;
         if let Err(failure) = followed {
-            console.screen.complain(&failure);
+            complain(&failure);
         }
     }
     console.say("");

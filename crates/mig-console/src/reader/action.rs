@@ -14,6 +14,7 @@ use crate::completion::Scope;
 use crate::console::{Console, Mode, Next};
 use crate::order::Order;
 use crate::results::{self, Show};
+use crate::screen::aside;
 use crate::top::json;
 use crate::{launcher, reader};
 use mig_terminal::dashboard::names;
@@ -42,13 +43,13 @@ const NAME: &str = "action reader";
 
 pub(crate) async fn run(console: &mut Console, id: ActionId) -> Result<(), Failure> {
     let mut action = console.call(console.api.action(id)).await?;
-    console.saw(Kind::Action, id);
+    console.saw(Kind::Action, &id);
     console.enter(NAME);
     console.say(&format!("Action: '{}'.", printable(&action.name)));
     let by = printable(&names(&action));
     console.say(&format!("Launched by '{by}' on '{}'.", started(action.starttime)));
     console.say(&format!("Status '{}'.", status(&action)));
-    console.screen.aside(&progress::counters(&action.counters));
+    aside(&progress::counters(&action.counters));
     let prompt = format!("action {}>", id.get() % 1000);
     let mode = Mode { prompt: &prompt, paint: Paint::BoldRed, scope: Scope::Action };
     while let Some(order) = console.order(mode).await? {
@@ -71,7 +72,7 @@ async fn obey(console: &mut Console, order: &Order, action: &mut Action) -> Resu
         }
         "counters" => {
             *action = console.call(console.api.action(action.id)).await?;
-            console.screen.aside(&progress::counters(&action.counters));
+            aside(&progress::counters(&action.counters));
         }
         "details" => console.say(&details(action)),
         "investigators" => {
@@ -123,7 +124,7 @@ pub(crate) fn times(action: &Action) -> String {
 fn details(action: &Action) -> String {
     let (description, threat) = (&action.description, &action.threat);
     let operations = action.operations();
-    let modules: String = operations.iter().map(|one| format!("{}; ", one.module)).collect();
+    let modules: Vec<String> = operations.iter().map(|one| format!("{}; ", one.module)).collect();
     let counters = &action.counters;
     let signers: Vec<String> = action
         .investigators
@@ -165,7 +166,7 @@ fn details(action: &Action) -> String {
         format!("Investigators  {}", signers.first().map_or("", String::as_str)),
     ];
     lines.extend(signers.into_iter().skip(1));
-    lines.push(format!("Operations     count={} => {modules}", operations.len()));
+    lines.push(format!("Operations     count={} => {}", operations.len(), modules.concat()));
     lines.push(format!(
         "Counters       sent={}; done={}; in flight={}",
         counters.sent, counters.done, counters.inflight
@@ -187,7 +188,7 @@ async fn show_results(console: &Console, order: &Order, action: &Action) -> Resu
     };
     match render {
         "text" => {}
-        "map" => console.screen.aside("[notice] there is no map in this build, here is the text"),
+        "map" => aside("[notice] there is no map in this build, here is the text"),
         _ => return Err(usage()),
     }
     let current = console.call(console.api.action(action.id)).await?;
@@ -216,8 +217,8 @@ async fn list(console: &mut Console, order: &Order, action: &Action) -> Result<(
     };
     console.say(&format!("{} agents {what}", rows.len()));
     for (command, _) in rows.iter().rev() {
-        console.saw(Kind::Command, command.id);
-        console.saw(Kind::Agent, command.agent.id);
+        console.saw(Kind::Command, &command.id);
+        console.saw(Kind::Agent, &command.agent.id);
     }
     Ok(())
 }

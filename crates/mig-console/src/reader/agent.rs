@@ -26,7 +26,7 @@ const NAME: &str = "agent reader";
 
 pub(crate) async fn run(console: &mut Console, id: AgentId) -> Result<(), Failure> {
     let mut agent = console.call(console.api.agent(id)).await?;
-    console.saw(Kind::Agent, id);
+    console.saw(Kind::Agent, &id);
     console.enter(NAME);
     console.say(&format!("Agent {id} named '{}'", printable(&agent.name)));
     let prompt = format!("agent {}>", id.get() % 1000);
@@ -85,8 +85,9 @@ fn details(agent: &Agent, now: Timestamp) -> Result<String, Failure> {
         format!("starttime  {}", moment(agent.starttime)),
         format!("status     {}", agent.status.map_or("unknown", AgentStatus::as_str)),
     ];
-    let mut text: String = lines.iter().map(|line| format!("{}\n", printable(line))).collect();
-    text.push_str("environment ");
+    let shown: Vec<String> = lines.iter().map(|line| printable(line)).collect();
+    let mut text = shown.join("\n");
+    text.push_str("\nenvironment ");
     text.push_str(&pretty(environment, "    ").map_err(unwritable)?);
     text.push_str("\ntags ");
     text.push_str(&pretty(&agent.tags, "    ").map_err(unwritable)?);
@@ -118,8 +119,8 @@ async fn last_actions(console: &mut Console, id: AgentId, count: usize) -> Resul
         ));
     }
     for command in commands.iter().rev() {
-        console.saw(Kind::Command, command.id);
-        console.saw(Kind::Action, command.action.id);
+        console.saw(Kind::Command, &command.id);
+        console.saw(Kind::Action, &command.action.id);
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ const NAME: &str = "command reader";
 
 pub(crate) async fn run(console: &mut Console, id: CommandId) -> Result<(), Failure> {
     let mut command = console.call(console.api.command(id)).await?;
-    console.saw(Kind::Command, id);
+    console.saw(Kind::Command, &id);
     console.enter(NAME);
     console.say(&format!(
         "Command {id} ran on agent '{}' based on action '{}'",

@@ -1,7 +1,7 @@
 //! An investigator.
 
 use mig_client::search::{Kind, Search};
-use mig_client::{Found, InvestigatorChange};
+use mig_client::{Found, InvestigatorChange, armored_key};
 use mig_module::text::printable;
 use mig_sign::keyring;
 use mig_terminal::failure::Failure;
@@ -32,7 +32,7 @@ const NAME: &str = "investigator";
 
 pub(crate) async fn run(console: &mut Console, id: InvestigatorId) -> Result<(), Failure> {
     let mut one = console.call(console.api.investigator(id)).await?;
-    console.saw(Kind::Investigator, id);
+    console.saw(Kind::Investigator, &id);
     console.enter(NAME);
     console.say(&format!("Investigator {id} named '{}'", printable(&one.name)));
     let prompt = format!("inv {id}>");
@@ -63,7 +63,7 @@ async fn obey(
                 console.say("No PGP key assigned");
             } else {
                 // As our own armor: what is stored may hold anything.
-                let key = keyring::reencode(&one.publickey)
+                let key = keyring::reencode(&armored_key(one))
                     .map_err(|error| Failure::other(mig_terminal::failure::chain(&error)))?;
                 console.say(key.trim_end());
             }
@@ -216,7 +216,7 @@ async fn last_actions(
         ));
     }
     for action in actions.iter().rev() {
-        console.saw(Kind::Action, action.id);
+        console.saw(Kind::Action, &action.id);
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ const NAME: &str = "loader reader";
 
 pub(crate) async fn run(console: &mut Console, id: LoaderId) -> Result<(), Failure> {
     let mut loader = console.call(console.api.loader(id)).await?;
-    console.saw(Kind::Loader, id);
+    console.saw(Kind::Loader, &id);
     console.enter(NAME);
     console.say(&format!("Loader: '{}'.", printable(&loader.name)));
     console.say(&format!("Status '{}'.", loader.enabled));

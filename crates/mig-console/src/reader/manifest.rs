@@ -34,7 +34,7 @@ const NAME: &str = "manifest reader";
 
 pub(crate) async fn run(console: &mut Console, id: ManifestId) -> Result<(), Failure> {
     let mut record = console.call(console.api.manifest(id)).await?;
-    console.saw(Kind::Manifest, id);
+    console.saw(Kind::Manifest, &id);
     console.enter(NAME);
     console.say(&format!("Manifest: '{}'.", printable(&record.name)));
     console.say(&format!("Status '{}'.", record.status.map_or("unknown", ManifestStatus::as_str)));
@@ -139,7 +139,7 @@ async fn loaders(console: &mut Console, record: &ManifestRecord) -> Result<(), F
         let text = compact(&loader)
             .map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?;
         console.say(&text);
-        console.saw(Kind::Loader, loader.id);
+        console.saw(Kind::Loader, &loader.id);
     }
     Ok(())
 }
