@@ -66,7 +66,7 @@ fn the_first_investigator_is_created_as_the_guide_says() -> anyhow::Result<()> {
     let exported = home.join("bob.asc");
     fs::write(&exported, gpg.public(&key)?)?;
     let exported = exported.display().to_string();
-    fs::write(home.join("whitelist"), "linux\\..*\n")?;
+    fs::write(home.join("whitelist"), "")?;
     let migrc = format!(
         "[api]\n    url = \"{}\"\n[gpg]\n    home = \"{}/\"\n    keyid = \"{key}\"\n[targets]\n    \
          macro = allonline:status='online'\n",
@@ -119,7 +119,8 @@ fn the_first_investigator_is_created_as_the_guide_says() -> anyhow::Result<()> {
     platform.write_api("api.cfg", "on")?;
     let mut server = platform.start("api", "mig-api", "api.cfg")?;
     server.wait_listening(platform.api)?;
-    let _agent = join(&platform, &gpg, &key)?;
+    let agent = join(&platform, &gpg, &key)?;
+    fs::write(home.join("whitelist"), format!("{}\n", agent.queueloc()?))?;
     investigate(&home)?;
     ensure!(server.log().contains("user-agent=MIG Client console-"), "{}", server.log());
     ensure!(server.log().contains("auth=[Bob The Investigator 2]"), "{}", server.log());
