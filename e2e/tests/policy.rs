@@ -16,7 +16,7 @@ fn write_policy(directory: &Path) -> anyhow::Result<(String, String)> {
     std::fs::write(root.join("lib/version.py"), "VERSION = (1, 4, 2, 'final')\n")?;
     let policy = directory.join("policy.yaml");
     let text = format!(
-        r#"variables:
+        r"variables:
 - key: root
   value: {}
 objects:
@@ -43,7 +43,7 @@ tests:
 - test: packaged
   object: dpkg
   if: [old]
-"#,
+",
         root.display()
     );
     std::fs::write(&policy, text)?;

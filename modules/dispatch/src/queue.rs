@@ -98,7 +98,8 @@ mod tests {
         assert_eq!(queue.put("f"), None);
         assert_eq!(queue.take(), "f");
         assert_eq!(queue.put(&"x".repeat(MAX_BYTES + 1)), None, "it was complained already");
-        assert_eq!((queue.lock().dropped, queue.lock().bytes), (3, 0));
+        let state = queue.lock();
+        assert_eq!((state.dropped, state.bytes), (3, 0));
     }
 
     #[test]

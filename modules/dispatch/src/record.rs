@@ -15,7 +15,7 @@ pub(crate) struct Frame {
     mozdef: Option<MozDef>,
 }
 
-/// What an event of MozDef says of its sender.
+/// What an event of `MozDef` says of its sender.
 #[derive(Debug, Clone)]
 struct MozDef {
     hostname: String,

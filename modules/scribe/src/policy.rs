@@ -99,7 +99,7 @@ mod tests {
        "tags":[{"key":"k","value":"yes"}]},
        {"test":"two","object":"p","if":["one"]}]}"#;
 
-    const YAML: &str = r#"
+    const YAML: &str = r"
 ---
 # A comment.
 variables:
@@ -135,7 +135,7 @@ tests:
   object: p
   name:
   if: [one]
-"#;
+";
 
     #[test]
     fn refuses_what_is_no_policy() {

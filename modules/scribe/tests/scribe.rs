@@ -49,7 +49,9 @@ fn run(host: &LocalHost, params: Value) -> ModuleResult {
 }
 
 fn evaluate(host: &LocalHost, objects: Value, tests: Value) -> ModuleResult {
-    let result = run(host, json!({ "scribedoc": { "objects": objects, "tests": tests } }));
+    let document: serde_json::Map<String, Value> =
+        [("objects".to_owned(), objects), ("tests".to_owned(), tests)].into_iter().collect();
+    let result = run(host, json!({ "scribedoc": document }));
     assert!(result.success, "{result:?}");
     result
 }
@@ -59,7 +61,8 @@ fn one(host: &LocalHost, mut object: Value, mut test: Value) -> Value {
     object["object"] = json!("o");
     test["object"] = json!("o");
     test["test"] = json!("t");
-    evaluate(host, json!([object]), json!([test])).elements["results"][0].clone()
+    evaluate(host, Value::from(vec![object]), Value::from(vec![test])).elements["results"][0]
+        .clone()
 }
 
 fn content(path: &str, file: &str, expression: &str) -> Value {
