@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, anyhow};
 use mig_module::process::ServeOptions;
 
-use crate::config::{AgentConfig, DEFAULT_FILE, half_the_cores};
+use crate::config::{AgentConfig, DEFAULT_FILE};
 use crate::execute::child::{self, ORDERS, Orders};
 use crate::flags::{Flags, MODE_AGENT, MODE_CHECKIN, USAGE};
 use crate::identity::Identity;
@@ -17,8 +17,9 @@ use crate::service::{self, Course};
 use crate::{VERSION, agent, embed, modules, oneshot, persist, socket};
 
 const PROGRAM: &str = "mig-agent";
-/// The agent waits, mostly: more would not make it faster on a large machine.
-const MOST_THREADS: usize = 2;
+/// The agent waits, mostly: more would not make it faster on a large machine. One
+/// would not do: starting a program holds a thread until that has begun.
+const THREADS: usize = 2;
 /// Exit code for a command line that makes no sense.
 const MISUSED: u8 = 2;
 
@@ -106,8 +107,7 @@ fn daemon(mut config: AgentConfig, flags: &Flags, course: Course) -> ExitCode {
     }
     #[cfg(target_os = "linux")]
     mig_host::thrift::keep_heap_small();
-    let threads = half_the_cores().min(MOST_THREADS);
-    mig_runtime::run_as_guest(threads, PROGRAM, |shutdown| async move {
+    mig_runtime::run_as_guest(THREADS, PROGRAM, |shutdown| async move {
         let _logging = mig_runtime::logging::init(PROGRAM, &config.logging)?;
         if course == Course::Serve {
             tracing::info!("Running as a service.");
