@@ -87,12 +87,11 @@ impl GoRegex {
     /// made by [`GoRegex::with_groups`] has any.
     pub fn groups(&self, text: &[u8]) -> Option<Vec<String>> {
         let replaced;
-        let text = match std::str::from_utf8(text) {
-            Ok(_) => text,
-            Err(_) => {
-                replaced = lossy_bytewise(text);
-                replaced.as_bytes()
-            }
+        let text = if std::str::from_utf8(text).is_ok() {
+            text
+        } else {
+            replaced = lossy_bytewise(text);
+            replaced.as_bytes()
         };
         if self.regex.captures_len() == 1 {
             return self.regex.is_match(text).then(Vec::new);
