@@ -18,6 +18,9 @@ const RESULT_BYTES: usize = 200;
 /// Characters of an error.
 const MAX_REASON: usize = 1_000;
 
+/// Whether a value is what a test wants.
+type Criterion<'t> = Box<dyn Fn(&str) -> Result<bool, String> + 't>;
+
 /// How a test came out.
 #[derive(Debug, Clone, Default)]
 struct Outcome {
@@ -188,7 +191,7 @@ impl Judge<'_, '_> {
             // Not even a bad criterion is noticed.
             return Ok(Vec::new());
         }
-        let holds: Box<dyn Fn(&str) -> Result<bool, String>> = if !test.evr.value.is_empty() {
+        let holds: Criterion<'_> = if !test.evr.value.is_empty() {
             let operation =
                 Operation::parse(&test.evr.operation).map_err(|error| error.to_string())?;
             Box::new(move |value: &str| match version::compare(value, &test.evr.value) {

@@ -45,7 +45,7 @@ pub fn load(path: &Path) -> Result<Document, PolicyError> {
     }
     let document = parse(&text)?;
     match find_cycle(&document) {
-        Some(test) => Err(PolicyError::Cycle(test.to_owned())),
+        Some(name) => Err(PolicyError::Cycle(name.to_owned())),
         None => Ok(document),
     }
 }

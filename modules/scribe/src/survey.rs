@@ -261,15 +261,12 @@ impl<'a> Survey<'a> {
             self.packages = Some(self.inventory()?);
         }
         let Some(installed) = &self.packages else { return Ok(Found::default()) };
-        let mut chosen: Vec<&pkg::Package> = match &regex {
-            Some(regex) => {
-                let matches = |known: &&pkg::Package| regex.is_match(known.name.as_bytes());
-                installed.all.iter().filter(matches).collect()
-            }
-            None => {
-                let places = installed.by_name.get(&name).map(Vec::as_slice).unwrap_or_default();
-                places.iter().filter_map(|place| installed.all.get(*place)).collect()
-            }
+        let mut chosen: Vec<&pkg::Package> = if let Some(regex) = &regex {
+            let matches = |known: &&pkg::Package| regex.is_match(known.name.as_bytes());
+            installed.all.iter().filter(matches).collect()
+        } else {
+            let places = installed.by_name.get(&name).map(Vec::as_slice).unwrap_or_default();
+            places.iter().filter_map(|place| installed.all.get(*place)).collect()
         };
         if package.onlynewest {
             let mut newest: Option<&pkg::Package> = None;

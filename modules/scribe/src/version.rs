@@ -44,7 +44,7 @@ impl Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Version<'a> {
     epoch: &'a str,
-    version: &'a str,
+    upstream: &'a str,
     release: &'a str,
 }
 
@@ -61,8 +61,8 @@ impl<'a> Version<'a> {
         if epoch.is_empty() || only_epoch || rest.ends_with('-') {
             return Err(malformed());
         }
-        let (version, release) = rest.rsplit_once('-').unwrap_or((rest, ""));
-        Ok(Self { epoch, version, release })
+        let (upstream, release) = rest.rsplit_once('-').unwrap_or((rest, ""));
+        Ok(Self { epoch, upstream, release })
     }
 }
 
@@ -74,7 +74,7 @@ impl<'a> Version<'a> {
 pub(crate) fn compare(actual: &str, check: &str) -> Result<Ordering, VersionError> {
     let (actual, check) = (Version::parse(actual)?, Version::parse(check)?);
     Ok(numbers(actual.epoch, check.epoch)
-        .then_with(|| segments(actual.version, check.version))
+        .then_with(|| segments(actual.upstream, check.upstream))
         .then_with(|| segments(actual.release, check.release)))
 }
 
