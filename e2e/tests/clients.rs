@@ -142,7 +142,7 @@ fn verifier(lab: &Lab, file: &str) -> anyhow::Result<()> {
     assert!(raw.stdout.contains(";operations=[{"), "{raw:#?}");
 
     let mut action: Action = serde_json::from_str(&printed.stdout)?;
-    action.target = "status='online'".to_owned();
+    "status='online'".clone_into(&mut action.target);
     let changed = lab.file("changed.json");
     fs::write(&changed, serde_json::to_string(&action)?)?;
     let texts = ["[error] signature by key", "signature 1: not good"];

@@ -198,16 +198,16 @@ impl Console {
             helper.saw(kind, &id.to_string());
         }
     }
+}
 
-    /// What came of an order: a failure is told and changes nothing.
-    pub(crate) fn settle(&self, outcome: Result<Next, Failure>) -> Result<Next, Failure> {
-        match outcome {
-            Ok(next) => Ok(next),
-            Err(failure) if failure.is_closed_pipe() => Err(failure),
-            Err(failure) => {
-                complain(&failure);
-                Ok(Next::Stay)
-            }
+/// What came of an order: a failure is told and changes nothing.
+pub(crate) fn settle(outcome: Result<Next, Failure>) -> Result<Next, Failure> {
+    match outcome {
+        Ok(next) => Ok(next),
+        Err(failure) if failure.is_closed_pipe() => Err(failure),
+        Err(failure) => {
+            complain(&failure);
+            Ok(Next::Stay)
         }
     }
 }

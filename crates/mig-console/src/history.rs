@@ -145,8 +145,8 @@ mod tests {
     fn a_long_file_is_shortened_to_its_newest_lines() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join(".mig_history");
-        let lines: String = (0..=MAX_ENTRIES).map(|n| format!("action {n}\n")).collect();
-        fs::write(&file, lines).unwrap();
+        let lines: Vec<String> = (0..=MAX_ENTRIES).map(|n| format!("action {n}\n")).collect();
+        fs::write(&file, lines.concat()).unwrap();
         let history = History::load(Some(home.path()));
         assert_eq!(history.entries().len(), MAX_ENTRIES / 2);
         assert_eq!(history.entries().last().unwrap(), &format!("action {MAX_ENTRIES}"));

@@ -93,7 +93,7 @@ fn remember(console: &mut Console, found: &Found) {
     match found {
         Found::Actions(all) => all.iter().rev().for_each(|one| console.saw(Kind::Action, &one.id)),
         Found::Commands(all) => {
-            all.iter().rev().for_each(|one| console.saw(Kind::Command, &one.id))
+            all.iter().rev().for_each(|one| console.saw(Kind::Command, &one.id));
         }
         Found::Agents(all) => all.iter().rev().for_each(|one| console.saw(Kind::Agent, &one.id)),
         Found::Investigators(all) => {

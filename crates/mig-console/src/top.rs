@@ -5,7 +5,7 @@ use mig_terminal::output::Paint;
 
 use crate::banner::{GOODBYE, HELLO};
 use crate::completion::Scope;
-use crate::console::{Console, Mode, Next};
+use crate::console::{Console, Mode, Next, settle};
 use crate::flags::Flags;
 use crate::order::Order;
 use crate::{create, dashboard, launcher, reader, search};
@@ -46,7 +46,7 @@ pub(crate) async fn run(console: &mut Console, flags: &Flags) -> Result<(), Fail
     }
     while let Some(order) = console.order(MODE).await? {
         let outcome = obey(console, &order).await;
-        console.settle(outcome)?;
+        settle(outcome)?;
     }
     if !flags.quiet {
         console.say(GOODBYE);

@@ -12,7 +12,7 @@ use mig_types::{Action, Operation, wire};
 
 use self::draft::Draft;
 use crate::completion::Scope;
-use crate::console::{Console, Mode, Next};
+use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use crate::reader::action::{shown, times as show_times};
 use crate::screen::complain;
@@ -66,7 +66,7 @@ pub(crate) async fn run(console: &mut Console, template: Option<&Action>) -> Res
     let mode = Mode { prompt: "launcher>", paint: Paint::BoldYellow, scope: Scope::Launcher };
     while let Some(order) = console.order(mode).await? {
         let outcome = obey(console, &order, &mut draft).await;
-        if console.settle(outcome)? == Next::Leave {
+        if settle(outcome)? == Next::Leave {
             break;
         }
     }

@@ -11,7 +11,7 @@ use mig_types::{Action, ActionId, ActionStatus, Command, duration};
 use regex::Regex;
 
 use crate::completion::Scope;
-use crate::console::{Console, Mode, Next};
+use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use crate::results::{self, Show};
 use crate::screen::aside;
@@ -54,7 +54,7 @@ pub(crate) async fn run(console: &mut Console, id: ActionId) -> Result<(), Failu
     let mode = Mode { prompt: &prompt, paint: Paint::BoldRed, scope: Scope::Action };
     while let Some(order) = console.order(mode).await? {
         let outcome = obey(console, &order, &mut action).await;
-        if console.settle(outcome)? == Next::Leave {
+        if settle(outcome)? == Next::Leave {
             break;
         }
     }

@@ -9,7 +9,7 @@ use mig_terminal::text::{compact, left, moment, pretty, seconds};
 use mig_types::{Agent, AgentId, AgentStatus, Timestamp, duration};
 
 use crate::completion::Scope;
-use crate::console::{Console, Mode, Next};
+use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use crate::top::json;
 
@@ -33,7 +33,7 @@ pub(crate) async fn run(console: &mut Console, id: AgentId) -> Result<(), Failur
     let mode = Mode { prompt: &prompt, paint: Paint::BoldBlue, scope: Scope::Agent };
     while let Some(order) = console.order(mode).await? {
         let outcome = obey(console, &order, &mut agent).await;
-        if console.settle(outcome)? == Next::Leave {
+        if settle(outcome)? == Next::Leave {
             break;
         }
     }

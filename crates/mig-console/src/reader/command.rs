@@ -7,7 +7,7 @@ use mig_terminal::output::Paint;
 use mig_types::{Command, CommandId};
 
 use crate::completion::Scope;
-use crate::console::{Console, Mode, Next};
+use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use crate::results;
 use crate::top::json;
@@ -35,7 +35,7 @@ pub(crate) async fn run(console: &mut Console, id: CommandId) -> Result<(), Fail
     let mode = Mode { prompt: &prompt, paint: Paint::BoldCyan, scope: Scope::Command };
     while let Some(order) = console.order(mode).await? {
         let outcome = obey(console, &order, &mut command).await;
-        if console.settle(outcome)? == Next::Leave {
+        if settle(outcome)? == Next::Leave {
             break;
         }
     }

@@ -10,7 +10,7 @@ use mig_terminal::text::{left, moment, seconds};
 use mig_types::{ActionStatus, Investigator, InvestigatorId, InvestigatorStatus, Permissions};
 
 use crate::completion::Scope;
-use crate::console::{Console, Mode, Next};
+use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use mig_terminal::permissions::{self, GRANTABLE};
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(console: &mut Console, id: InvestigatorId) -> Result<(),
     let mode = Mode { prompt: &prompt, paint: Paint::BoldMagenta, scope: Scope::Investigator };
     while let Some(order) = console.order(mode).await? {
         let outcome = obey(console, &order, &mut one).await;
-        if console.settle(outcome)? == Next::Leave {
+        if settle(outcome)? == Next::Leave {
             break;
         }
     }

@@ -8,7 +8,7 @@ use mig_types::loader::KEY_LEN;
 use mig_types::{Loader, LoaderId};
 
 use crate::completion::Scope;
-use crate::console::{Console, Mode, Next};
+use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use crate::top::json;
 
@@ -35,7 +35,7 @@ pub(crate) async fn run(console: &mut Console, id: LoaderId) -> Result<(), Failu
     let mode = Mode { prompt: &prompt, paint: Paint::BoldRed, scope: Scope::Loader };
     while let Some(order) = console.order(mode).await? {
         let outcome = obey(console, &order, &mut loader).await;
-        if console.settle(outcome)? == Next::Leave {
+        if settle(outcome)? == Next::Leave {
             break;
         }
     }

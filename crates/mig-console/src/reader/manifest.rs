@@ -12,7 +12,7 @@ use mig_types::manifest::ManifestStatus;
 use mig_types::{ManifestId, ManifestRecord};
 
 use crate::completion::Scope;
-use crate::console::{Console, Mode, Next};
+use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use crate::top::json;
 
@@ -42,7 +42,7 @@ pub(crate) async fn run(console: &mut Console, id: ManifestId) -> Result<(), Fai
     let mode = Mode { prompt: &prompt, paint: Paint::BoldRed, scope: Scope::Manifest };
     while let Some(order) = console.order(mode).await? {
         let outcome = obey(console, &order, &mut record).await;
-        if console.settle(outcome)? == Next::Leave {
+        if settle(outcome)? == Next::Leave {
             break;
         }
     }
