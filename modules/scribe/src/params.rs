@@ -36,7 +36,7 @@ pub struct Variable {
     pub value: String,
 }
 
-/// Collects facts from one source; see [`Object::source`].
+/// Collects facts from one source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Object {
