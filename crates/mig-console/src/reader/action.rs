@@ -253,7 +253,7 @@ fn list_words(words: &[&str]) -> Result<(Show, Vec<Filter>), Failure> {
     let filters = stages.map(|stage| {
         let (expression, inverted) = match stage {
             ["grep", "-v", expression] => (expression, true),
-            ["grep", expression] => (expression, false),
+            ["grep", expression] if *expression != "-v" => (expression, false),
             _ => {
                 let stage = stage.join(" ");
                 let message = format!("Invalid filter '{stage}': must be 'grep [-v] <expression>'");
