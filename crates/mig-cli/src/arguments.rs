@@ -2,8 +2,8 @@
 //!
 //! Global options come first and end at the first unknown one; from there on
 //! everything is the module's. The order matters because names collide
-//! (`-t`, `-p`, `-c`), and it is what every script relies on. Long names that no
-//! module has are accepted anywhere.
+//! (`-t`, `-p`, `-c`), and it is what every script relies on. Long names that the
+//! module does not have are accepted anywhere.
 
 use mig_module::{DynModule, ParsedArgs, Registry, UsageError};
 use serde_json::Value;
@@ -155,6 +155,10 @@ fn own_parameters(
     own: &[String],
     globals: &mut Globals,
 ) -> Result<ParsedArgs, Failure> {
+    // What the module understands as it stands is its own, `-json` of scribe, too.
+    if let Ok(parsed) = module.parse_args(own) {
+        return Ok(parsed);
+    }
     let mut first_error = None;
     for greedy in [false, true] {
         let mut taken = globals.clone();

@@ -14,6 +14,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 const ROUNDS: usize = 50;
 /// Environments are read no further than that.
 const ENVIRON_BYTES: u64 = 1 << 20;
+/// Looks at environments that are empty, a millisecond apart, for all processes
+/// of a run together.
+const LOOKS: u32 = 50;
 
 /// A process and when it was started: ids are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,13 +77,15 @@ pub(super) struct Family {
     mark: Vec<u8>,
     /// Everybody seen so far.
     seen: BTreeSet<Birth>,
+    /// What is left of [`LOOKS`].
+    looks: u32,
 }
 
 impl Family {
     pub(super) fn of(head: i32, mark: &str) -> Self {
         let born = Stat::read(head).map_or(u64::MAX, |stat| stat.birth.ticks);
         let mark = format!("{MARK}={mark}").into_bytes();
-        Self { head, born, mark, seen: BTreeSet::new() }
+        Self { head, born, mark, seen: BTreeSet::new(), looks: LOOKS }
     }
 
     /// The module process and those below it, at most `limit`. Whoever leaves
@@ -137,7 +142,7 @@ impl Family {
             if self.seen.contains(&stat.birth)
                 || [stat.birth.pid, stat.group, stat.session].contains(&self.head)
                     && stat.birth.ticks >= self.born
-                || stat.birth.ticks >= self.born && carries(stat.birth.pid, &self.mark)
+                || stat.birth.ticks >= self.born && carries(stat, &self.mark, &mut self.looks)
             {
                 members.insert(stat.birth.pid);
             }
@@ -182,13 +187,34 @@ fn pids() -> Vec<i32> {
 
 /// Whether a process was given the mark when it, or the program it was forked
 /// from, was started.
-fn carries(pid: i32, mark: &[u8]) -> bool {
+fn carries(stat: &Stat, mark: &[u8], looks: &mut u32) -> bool {
+    loop {
+        let environ = environment(stat.birth.pid);
+        if !environ.is_empty() {
+            return environ.split(|byte| *byte == 0).any(|variable| variable == mark);
+        }
+        // Nor has a process one that is just starting a program, for a moment.
+        // What is dead, and a thread of the kernel, never have.
+        let program = format!("/proc/{}/exe", stat.birth.pid);
+        if *looks == 0 || stat.is_dead() || std::fs::read_link(program).is_err() {
+            return false;
+        }
+        *looks -= 1;
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// The variables a process was started with; empty if it cannot be read.
+fn environment(pid: i32) -> Vec<u8> {
     use std::io::Read as _;
     let mut environ = Vec::new();
     let path = format!("/proc/{pid}/environ");
     let read = std::fs::File::open(Path::new(&path))
         .and_then(|file| file.take(ENVIRON_BYTES).read_to_end(&mut environ));
-    read.is_ok() && environ.split(|byte| *byte == 0).any(|variable| variable == mark)
+    if read.is_err() {
+        environ.clear();
+    }
+    environ
 }
 
 /// Signals a process unless its id is another's by now.
@@ -232,6 +258,22 @@ mod tests {
         let mut family = Family::of(own, "no such mark");
         assert!(family.descendants(100).contains(&own));
         assert_eq!(family.descendants(1), [own]);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "needs another process")]
+    fn who_carries_the_mark_is_known_and_who_has_nothing_is_given_up() {
+        let mut looks = 5;
+        for (variable, expected) in [(Some(("MARK", "7")), true), (None, false)] {
+            let mut command = std::process::Command::new("sleep");
+            let mut child = command.arg("600").env_clear().envs(variable).spawn().unwrap();
+            let stat = Stat::read(i32::try_from(child.id()).unwrap()).unwrap();
+            let found = carries(&stat, b"MARK=7", &mut looks);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(found, expected, "{variable:?}");
+        }
+        assert_eq!(looks, 0);
     }
 
     proptest! {
