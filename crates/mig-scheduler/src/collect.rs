@@ -11,9 +11,10 @@ use mig_types::{ActionId, CommandId, CommandStatus, ModuleResult, QueueLoc, wire
 use serde::Deserialize;
 
 use crate::error::{Chain, SchedulerError};
+use crate::events::{self, Event};
+use crate::expire;
 use crate::listener::{Intake, isolate};
 use crate::scheduler::Scheduler;
-use crate::{events, expire};
 
 /// Shortest body that can be a result.
 const MIN_BYTES: usize = 10;
@@ -62,6 +63,8 @@ struct Returned {
     results: Vec<ModuleResult>,
 }
 
+const MEMBERS: [&str; 4] = ["id", "agent", "status", "results"];
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct ReturnedAgent {
@@ -87,7 +90,8 @@ pub fn decode(body: &[u8]) -> Result<Finished, ResultFault> {
     if body.first() != Some(&b'{') || body.last() != Some(&b'}') {
         return Err(ResultFault::NoObject);
     }
-    let returned: Returned = wire::from_slice(body).map_err(ResultFault::Json)?;
+    let members = wire::members_from_slice(body, &MEMBERS).map_err(ResultFault::Json)?;
+    let returned: Returned = wire::from_value(members).map_err(ResultFault::Json)?;
     let id = returned.id;
     if id.is_unset() {
         return Err(ResultFault::NoId);
@@ -105,13 +109,14 @@ pub fn decode(body: &[u8]) -> Result<Finished, ResultFault> {
 
 /// Stores a batch of results in one transaction. When it returns `Ok` the
 /// deliveries may be acknowledged: each is stored, was stored before, or is
-/// garbage and was logged. Doing it twice changes nothing.
+/// garbage and was logged. Doing it twice changes nothing. Returns what workers
+/// are to hear.
 ///
 /// # Errors
 ///
 /// When the store is away: nothing was logged or published, try the same batch
 /// again.
-pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), SchedulerError> {
+pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<Vec<Event>, SchedulerError> {
     let mut finished = Vec::with_capacity(batch.len());
     let mut bodies = Vec::with_capacity(batch.len());
     let mut faults = Vec::new();
@@ -163,8 +168,7 @@ pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), Sched
         }
     }
     report(scheduler, touched).await;
-    events::publish(scheduler, news).await;
-    Ok(())
+    Ok(news)
 }
 
 /// One outcome for each result; a result that the database itself refuses does

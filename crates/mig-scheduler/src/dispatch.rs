@@ -4,10 +4,10 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use mig_sign::verify::{VerifyError, verify_action};
-use mig_store::{NewCommand, StoreError};
+use mig_store::{Chosen, NewCommand, StoreError};
 use mig_types::action::ActionFault;
 use mig_types::target::TargetError;
-use mig_types::{Action, Agent, Target, Timestamp};
+use mig_types::{Action, Target, Timestamp};
 
 use crate::error::{Chain, SchedulerError};
 use crate::keys::Keys;
@@ -18,6 +18,9 @@ use crate::scheduler::Scheduler;
 pub const LEASE: Duration = Duration::from_secs(30);
 /// Actions claimed at once.
 const BATCH: u32 = 16;
+/// Commands created in one transaction: those of the first are on their way
+/// while the next are created.
+pub const CHUNK: usize = 500;
 /// Times an identifier is drawn again when it is taken.
 const DRAWS: u32 = 3;
 
@@ -103,34 +106,49 @@ async fn dispatch(
         Ok(agents) => agents,
         Err(refusal) => return invalidate(scheduler, action, &refusal, now).await,
     };
+    let mut chunks = agents.chunks(CHUNK).peekable();
+    while let Some(chunk) = chunks.next() {
+        if !create(scheduler, action, chunk, chunks.peek().is_none(), now).await? {
+            tracing::debug!(action.id = %action.id, "another scheduler dispatches the action");
+            return Ok(());
+        }
+        scheduler.wake.publish.notify_one();
+    }
+    tracing::info!(
+        action.id = %action.id,
+        "action '{}' is in flight to {} agents",
+        action.name,
+        agents.len()
+    );
+    scheduler.metrics.actions.add(["dispatched"], 1);
+    log_commands(scheduler, action, &agents);
+    Ok(())
+}
+
+/// Creates one command for each agent; after the last ones the action is in
+/// flight. `false` when the action is no longer ours.
+async fn create(
+    scheduler: &Scheduler,
+    action: &Action,
+    agents: &[Chosen],
+    last: bool,
+    now: Timestamp,
+) -> Result<bool, SchedulerError> {
+    let (store, owner) = (scheduler.store(), scheduler.owner());
     for _ in 0..DRAWS {
         let commands: Vec<NewCommand> = agents
             .iter()
             .map(|agent| NewCommand { id: scheduler.ids().command(now), agent: agent.id })
             .collect();
-        let created = scheduler.store().dispatch(action.id, scheduler.owner(), &commands, now);
-        match created.await {
-            Ok(true) => {
-                tracing::info!(
-                    action.id = %action.id,
-                    "action '{}' is in flight to {} agents",
-                    action.name,
-                    commands.len()
-                );
-                scheduler.metrics.actions.add(["dispatched"], 1);
-                log_commands(scheduler, action, &agents);
-                scheduler.wake.publish.notify_one();
-                return Ok(());
-            }
-            Ok(false) => {
-                tracing::debug!(action.id = %action.id, "another scheduler dispatched the action");
-                return Ok(());
-            }
+        let created = if last {
+            store.dispatch(action.id, owner, &commands, scheduler.now()).await
+        } else {
+            store.prepare_commands(action.id, owner, &commands, LEASE, scheduler.now()).await
+        };
+        match created {
             // Somebody drew the same identifiers; the next ones are free.
             Err(StoreError::Conflict { .. }) => {}
-            Err(source) => {
-                return Err(SchedulerError::Store { doing: "create commands", source });
-            }
+            created => return created.map_err(SchedulerError::store("create commands")),
         }
     }
     let source = StoreError::Conflict { what: "command".to_owned() };
@@ -143,7 +161,7 @@ async fn resolve(
     keys: &Keys,
     action: &Action,
     now: Timestamp,
-) -> Result<Result<Vec<Agent>, Refusal>, SchedulerError> {
+) -> Result<Result<Vec<Chosen>, Refusal>, SchedulerError> {
     let target = match check(keys, action, now) {
         Ok(target) => target,
         Err(refusal) => return Ok(Err(refusal)),
@@ -182,7 +200,7 @@ async fn invalidate(
     Ok(())
 }
 
-fn log_commands(scheduler: &Scheduler, action: &Action, agents: &[Agent]) {
+fn log_commands(scheduler: &Scheduler, action: &Action, agents: &[Chosen]) {
     if !scheduler.settings().log_actions {
         return;
     }

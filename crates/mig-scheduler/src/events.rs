@@ -27,13 +27,16 @@ const TRIES: u32 = 5;
 /// Longest wait between two tries.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
+/// A key and the body that goes under it.
+pub type Event = (&'static str, Bytes);
+
 /// Publishes events, trying a few times while the relay is away. They are a
 /// courtesy: what still fails is dropped with a warning.
 ///
 /// One event of each kind goes first. When nobody listens to it, which is most
 /// deployments, the others of its kind would come back as well, each with its
 /// whole body: they are not sent.
-pub(crate) async fn publish(scheduler: &Scheduler, events: Vec<(&'static str, Bytes)>) {
+pub async fn publish(scheduler: &Scheduler, events: Vec<Event>) {
     let mut first: Vec<Message> = Vec::new();
     let mut rest: BTreeMap<&'static str, Vec<Message>> = BTreeMap::new();
     for (key, body) in events {

@@ -14,7 +14,7 @@ use mig_types::{Agent, QueueLoc, Timestamp, wire};
 use serde_json::{Map, Value};
 
 use crate::error::{Chain, SchedulerError};
-use crate::events;
+use crate::events::{self, Event};
 use crate::listener::{Intake, isolate};
 use crate::scheduler::Scheduler;
 
@@ -127,13 +127,13 @@ struct Sorted<'a> {
 }
 
 /// Stores a batch of heartbeats in one statement. When it returns `Ok` the
-/// deliveries may be acknowledged.
+/// deliveries may be acknowledged; returns what workers are to hear.
 ///
 /// # Errors
 ///
 /// When the store is away: nothing was logged or published, try the same batch
 /// again.
-pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), SchedulerError> {
+pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<Vec<Event>, SchedulerError> {
     let now = scheduler.now();
     let rules = match rules(scheduler, now).await? {
         Ok(rules) => rules,
@@ -143,7 +143,7 @@ pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), Sched
                 batch.len()
             );
             scheduler.metrics.heartbeats.add(["no whitelist"], batch.len() as u64);
-            return Ok(());
+            return Ok(Vec::new());
         }
     };
     let sorted = sort(batch, &rules, scheduler.settings().agent_timeout, now);
@@ -183,8 +183,7 @@ pub async fn take(scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), Sched
             ),
         }
     }
-    events::publish(scheduler, news).await;
-    Ok(())
+    Ok(news)
 }
 
 /// Counts a batch that was stored.

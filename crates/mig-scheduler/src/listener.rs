@@ -4,6 +4,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use mig_relay::{Consumer, Delivery, Source};
 use mig_runtime::Shutdown;
 use mig_store::StoreError;
@@ -11,8 +13,9 @@ use tokio::time::sleep;
 
 use crate::backoff::Backoff;
 use crate::error::{Chain, SchedulerError};
+use crate::events::Event;
 use crate::scheduler::Scheduler;
-use crate::{collect, heartbeats};
+use crate::{collect, events, heartbeats};
 
 /// Longest wait while the store is away.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -59,7 +62,11 @@ impl Flow {
 }
 
 impl Intake {
-    async fn take(&self, scheduler: &Scheduler, batch: &[Delivery]) -> Result<(), SchedulerError> {
+    async fn take(
+        &self,
+        scheduler: &Scheduler,
+        batch: &[Delivery],
+    ) -> Result<Vec<Event>, SchedulerError> {
         match self.source {
             Source::Heartbeats => heartbeats::take(scheduler, batch).await,
             _ => collect::take(scheduler, batch).await,
@@ -67,7 +74,34 @@ impl Intake {
     }
 }
 
-/// Reads until the stop is requested; a batch in hand is finished first.
+/// A batch whose effects are durable. It is acknowledged when workers have
+/// heard of it: who dies before that gets it again, and they hear of it then.
+struct Stored<'a> {
+    tags: Vec<u64>,
+    telling: BoxFuture<'a, ()>,
+}
+
+impl Stored<'_> {
+    /// Acknowledged after the commit: a crash before that only delivers again,
+    /// and what is delivered again changes nothing.
+    async fn acknowledge(self, consumer: &mut dyn Consumer) {
+        if let Err(error) = consumer.ack(&self.tags).await {
+            let count = self.tags.len();
+            tracing::warn!("{count} messages will be delivered again: {}", Chain(&error));
+        }
+    }
+}
+
+/// Waits until workers have heard of a stored batch; for ever without one.
+async fn told(stored: &mut Option<Stored<'_>>) {
+    match stored {
+        Some(stored) => stored.telling.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads until the stop is requested; a batch in hand is finished first. While
+/// the events of one batch go out, the next is stored.
 ///
 /// # Errors
 ///
@@ -85,19 +119,43 @@ pub(crate) async fn listen(
     let mut consumer = opened?;
     tracing::info!("{} reads its queue", intake.name);
     let mut flow = Flow::default();
+    let mut stored: Option<Stored<'_>> = None;
     loop {
         let batch = tokio::select! {
             biased;
-            () = shutdown.requested() => return Ok(()),
+            () = shutdown.requested() => break,
+            () = told(&mut stored) => {
+                if let Some(stored) = stored.take() {
+                    stored.acknowledge(consumer.as_mut()).await;
+                }
+                continue;
+            }
             batch = consumer.next_batch(intake.batch, flow.linger(intake)) => {
                 batch.map_err(SchedulerError::relay("read a queue"))?
             }
         };
         flow.saw(batch.len());
-        if !finish(scheduler, intake, consumer.as_mut(), &batch, shutdown).await {
-            return Ok(());
+        let before = stored.take();
+        let (events, before) =
+            tokio::join!(store(scheduler, intake, &batch, shutdown), finished(before));
+        if let Some(before) = before {
+            before.acknowledge(consumer.as_mut()).await;
         }
+        let Some(events) = events else { return Ok(()) };
+        let tags = batch.iter().map(|delivery| delivery.tag).collect();
+        stored = Some(Stored { tags, telling: events::publish(scheduler, events).boxed() });
     }
+    if let Some(stored) = finished(stored).await {
+        stored.acknowledge(consumer.as_mut()).await;
+    }
+    Ok(())
+}
+
+/// The batch, after workers have heard of it.
+async fn finished(stored: Option<Stored<'_>>) -> Option<Stored<'_>> {
+    let mut stored = stored?;
+    stored.telling.as_mut().await;
+    Some(stored)
 }
 
 /// Makes sure that the queue exists and starts reading it.
@@ -107,30 +165,26 @@ async fn open(scheduler: &Scheduler, intake: &Intake) -> Result<Box<dyn Consumer
     consumer.map_err(SchedulerError::relay("read a queue"))
 }
 
-/// Takes a batch, waiting out an absent store. `false` when the stop was
-/// requested first: then nothing is acknowledged and the relay delivers again.
-async fn finish(
+/// Stores a batch, waiting out an absent store; what workers are to hear of it.
+/// `None` when the stop was requested first: then nothing is acknowledged and
+/// the relay delivers again.
+async fn store(
     scheduler: &Scheduler,
     intake: &Intake,
-    consumer: &mut dyn Consumer,
     batch: &[Delivery],
     shutdown: &Shutdown,
-) -> bool {
+) -> Option<Vec<Event>> {
     let mut backoff = Backoff::new(MAX_WAIT);
-    while let Err(error) = intake.take(scheduler, batch).await {
-        tracing::warn!("{} waits: {}", intake.name, Chain(&error));
+    loop {
+        match intake.take(scheduler, batch).await {
+            Ok(events) => return Some(events),
+            Err(error) => tracing::warn!("{} waits: {}", intake.name, Chain(&error)),
+        }
         tokio::select! {
-            () = shutdown.requested() => return false,
+            () = shutdown.requested() => return None,
             () = sleep(backoff.wait()) => {}
         }
     }
-    let tags: Vec<u64> = batch.iter().map(|delivery| delivery.tag).collect();
-    // Acknowledged after the commit: a crash here only delivers again, and
-    // what is delivered again changes nothing.
-    if let Err(error) = consumer.ack(&tags).await {
-        tracing::warn!("{} messages will be delivered again: {}", tags.len(), Chain(&error));
-    }
-    true
 }
 
 /// Calls the store with all items, and one by one when it refuses them

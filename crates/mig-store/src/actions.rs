@@ -80,6 +80,57 @@ pub(crate) async fn insert(
     Ok(())
 }
 
+/// Creates commands of an action that `owner` has claimed, and queues them for
+/// the relay. `false` when it has not, or no longer.
+async fn create_commands(
+    tx: &mut Tx,
+    action: ActionId,
+    owner: &Owner,
+    commands: &[NewCommand],
+    now: Timestamp,
+) -> Result<bool> {
+    let sql = tx
+        .sql("select cast(operations as text) as operations from actions where id = ")
+        .int(action.as_i64())
+        .push(" and owner = ")
+        .text(&owner.0)
+        .push(" and status in ('scheduled', 'preparing')")
+        .locked();
+    let Some(row) = tx.fetch_optional(sql).await? else { return Ok(false) };
+    if commands.is_empty() {
+        return Ok(true);
+    }
+    let operations: Option<Vec<serde_json::Value>> = row.json("operations")?;
+    let empty = vec![ModuleResult::default(); operations.map_or(0, |list| list.len())];
+    let ids = || Column::Int("id", commands.iter().map(|new| new.id.as_i64()).collect());
+    let agents = commands.iter().map(|new| new.agent.as_i64()).collect();
+    let sql = tx
+        .sql("insert into commands (id, actionid, agentid, status, results, starttime, ")
+        .push("finishtime, queueloc) select r.id, ")
+        .int(action.as_i64())
+        .push(", g.id, ")
+        .text(CommandStatus::Sent.as_str())
+        .push(", ")
+        .json(to_json(&empty)?)
+        .push(", ")
+        .time(now)
+        .push(", ")
+        .time(Timestamp::NEVER)
+        .push(", g.queueloc from ")
+        .rows("r", vec![ids(), Column::Int("agent", agents)])
+        .push(" join agents g on g.id = r.agent where true ")
+        .push("on conflict (actionid, agentid) where queueloc is not null do nothing");
+    tx.execute(sql).await.map_err(|error| error.about("a command id"))?;
+    let sql = tx
+        .sql("insert into mig_outbox (commandid, until) select c.id, a.expireafter from ")
+        .rows("r", vec![ids()])
+        .push(" join commands c on c.id = r.id join actions a on a.id = c.actionid ")
+        .push("where a.id = ")
+        .int(action.as_i64());
+    tx.execute(sql).await?;
+    Ok(true)
+}
+
 #[async_trait]
 impl ActionStore for SqlStore {
     async fn insert_action(
@@ -137,6 +188,31 @@ impl ActionStore for SqlStore {
         self.read_actions(sql).await
     }
 
+    async fn prepare_commands(
+        &self,
+        action: ActionId,
+        owner: &Owner,
+        commands: &[NewCommand],
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut tx = self.db.begin().await?;
+        if !create_commands(&mut tx, action, owner, commands, now).await? {
+            return Ok(false);
+        }
+        let sql = tx
+            .sql("update actions set status = 'preparing', lease_until = ")
+            .time(now + lease)
+            .push(", lastupdatetime = ")
+            .time(now)
+            .push(" where id = ")
+            .int(action.as_i64());
+        tx.execute(sql).await?;
+        tx.tell(StoreEvent::CommandsReady(action));
+        tx.commit().await?;
+        Ok(true)
+    }
+
     async fn dispatch(
         &self,
         action: ActionId,
@@ -145,53 +221,8 @@ impl ActionStore for SqlStore {
         now: Timestamp,
     ) -> Result<bool> {
         let mut tx = self.db.begin().await?;
-        let sql = tx
-            .sql("select cast(operations as text) as operations from actions where id = ")
-            .int(action.as_i64())
-            .push(" and owner = ")
-            .text(&owner.0)
-            .push(" and status in ('scheduled', 'preparing')")
-            .locked();
-        let Some(row) = tx.fetch_optional(sql).await? else { return Ok(false) };
-        let operations: Option<Vec<serde_json::Value>> = row.json("operations")?;
-        let empty = vec![ModuleResult::default(); operations.map_or(0, |list| list.len())];
-        if !commands.is_empty() {
-            let sql = tx
-                .sql("insert into commands (id, actionid, agentid, status, results, starttime, ")
-                .push("finishtime, queueloc) select r.id, ")
-                .int(action.as_i64())
-                .push(", g.id, ")
-                .text(CommandStatus::Sent.as_str())
-                .push(", ")
-                .json(to_json(&empty)?)
-                .push(", ")
-                .time(now)
-                .push(", ")
-                .time(Timestamp::NEVER)
-                .push(", g.queueloc from ")
-                .rows(
-                    "r",
-                    vec![
-                        Column::Int("id", commands.iter().map(|new| new.id.as_i64()).collect()),
-                        Column::Int(
-                            "agent",
-                            commands.iter().map(|new| new.agent.as_i64()).collect(),
-                        ),
-                    ],
-                )
-                .push(" join agents g on g.id = r.agent where true ")
-                .push("on conflict (actionid, agentid) where queueloc is not null do nothing");
-            tx.execute(sql).await.map_err(|error| error.about("a command id"))?;
-            let sql = tx
-                .sql("insert into mig_outbox (commandid, until) select c.id, a.expireafter from ")
-                .rows(
-                    "r",
-                    vec![Column::Int("id", commands.iter().map(|new| new.id.as_i64()).collect())],
-                )
-                .push(" join commands c on c.id = r.id join actions a on a.id = c.actionid ")
-                .push("where a.id = ")
-                .int(action.as_i64());
-            tx.execute(sql).await?;
+        if !create_commands(&mut tx, action, owner, commands, now).await? {
+            return Ok(false);
         }
         let sql = tx
             .sql("update actions set status = 'inflight', owner = null, lease_until = null, ")

@@ -6,8 +6,11 @@ use async_trait::async_trait;
 use mig_types::{Agent, AgentId, IdGenerator, QueueLoc, Target, Timestamp};
 
 use crate::assemble::{SELECT_AGENTS, agent};
+use crate::db::Sql;
 use crate::heartbeats;
-use crate::model::{AgentsStats, HeartbeatOutcome, KillOrder, Liveness, Page, Search, StoreError};
+use crate::model::{
+    AgentsStats, Chosen, HeartbeatOutcome, KillOrder, Liveness, Page, Search, StoreError,
+};
 use crate::store::SqlStore;
 use crate::traits::AgentStore;
 
@@ -72,8 +75,21 @@ impl AgentStore for SqlStore {
         Ok(self.read_agents(sql).await?.pop())
     }
 
-    async fn agents_by_target(&self, target: &Target, now: Timestamp) -> Result<Vec<Agent>> {
-        self.by_target(target, None, now).await
+    async fn agents_by_target(&self, target: &Target, now: Timestamp) -> Result<Vec<Chosen>> {
+        let columns = "select cast(h.id as bigint) as id, h.name, h.queueloc, h.loadername from (";
+        let sql = self.db.sql(columns);
+        let sql = chosen(sql, ", agents.name, agents.loadername", target, now)?.once();
+        let rows = self.db.fetch_target(sql, self.read_role).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Chosen {
+                    id: row.id("id", AgentId::new)?,
+                    name: row.text("name")?,
+                    queueloc: row.text("queueloc")?,
+                    loadername: row.optional_text("loadername")?.unwrap_or_default(),
+                })
+            })
+            .collect()
     }
 
     async fn page_by_target(
@@ -82,7 +98,16 @@ impl AgentStore for SqlStore {
         page: Page,
         now: Timestamp,
     ) -> Result<Vec<Agent>> {
-        self.by_target(target, Some(page), now).await
+        // Sorts what is narrow; the wide rows are read for the page alone.
+        let sql = self.db.sql(SELECT_AGENTS).push("agents g where g.id in (select h.id from (");
+        let sql = chosen(sql, "", target, now)?
+            .push(" limit ")
+            .int(i64::from(page.limit))
+            .push(" offset ")
+            .int(i64::from(page.offset))
+            .push(") order by g.queueloc")
+            .once();
+        self.db.fetch_target(sql, self.read_role).await?.iter().map(agent).collect()
     }
 
     async fn search_agents(&self, search: &Search, page: Page) -> Result<Vec<Agent>> {
@@ -131,28 +156,16 @@ impl AgentStore for SqlStore {
     }
 }
 
-impl SqlStore {
-    async fn by_target(
-        &self,
-        target: &Target,
-        page: Option<Page>,
-        now: Timestamp,
-    ) -> Result<Vec<Agent>> {
-        // Sorts what is narrow; the wide rows are read for the page alone.
-        let sql = self
-            .db
-            .sql(SELECT_AGENTS)
-            .push("agents g where g.id in (select h.id from (select agents.id, agents.queueloc, ")
-            .push("row_number() over (partition by agents.queueloc order by ")
-            .push("agents.heartbeattime desc, agents.id desc) as heard from agents ")
-            .push("where agents.status in ('online', 'idle') and (");
-        let mut sql = crate::targets::condition(sql, target, now)?
-            .push(")) as h where h.heard = 1 order by h.queueloc");
-        if let Some(page) = page {
-            sql = sql.push(" limit ").int(i64::from(page.limit));
-            sql = sql.push(" offset ").int(i64::from(page.offset));
-        }
-        let sql = sql.push(") order by g.queueloc").once();
-        self.db.fetch_target(sql, self.read_role).await?.iter().map(agent).collect()
-    }
+/// Completes a statement that reads from what a target chooses, called `h`:
+/// the row heard last of each queueloc, in their order. `columns` are added to
+/// its id and queueloc.
+fn chosen(sql: Sql, columns: &'static str, target: &Target, now: Timestamp) -> Result<Sql> {
+    let sql = sql
+        .push("select agents.id, agents.queueloc")
+        .push(columns)
+        .push(", row_number() over (partition by agents.queueloc order by ")
+        .push("agents.heartbeattime desc, agents.id desc) as heard from agents ")
+        .push("where agents.status in ('online', 'idle') and (");
+    let sql = crate::targets::condition(sql, target, now)?;
+    Ok(sql.push(")) as h where h.heard = 1 order by h.queueloc"))
 }

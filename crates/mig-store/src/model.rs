@@ -59,6 +59,15 @@ pub enum StoreEvent {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner(pub String);
 
+/// An agent that a target chooses, as far as dispatching needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    pub id: AgentId,
+    pub name: String,
+    pub queueloc: String,
+    pub loadername: String,
+}
+
 /// A command to create, at dispatch.
 #[derive(Debug, Clone)]
 pub struct NewCommand {

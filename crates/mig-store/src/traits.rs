@@ -10,7 +10,7 @@ use mig_types::{
 use tokio::sync::broadcast;
 
 use crate::model::{
-    AgentsStats, ApiKeyRow, FinishOutcome, Finished, HeartbeatOutcome, InvestigatorChange,
+    AgentsStats, ApiKeyRow, Chosen, FinishOutcome, Finished, HeartbeatOutcome, InvestigatorChange,
     InvestigatorRow, Job, KillOrder, Liveness, LoaderReport, LoaderRow, LoaderSecret, ManifestRow,
     NewCommand, NewInvestigator, NewLoader, NewManifest, Owner, Page, Search, SignOutcome,
     StoreError, StoreEvent, Unpublished,
@@ -48,8 +48,21 @@ pub trait ActionStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Action>>;
 
-    /// Creates every command of an action and sets it `inflight`, in one
-    /// transaction. Repeating it changes nothing: (action, agent) is unique.
+    /// Creates some of an action's commands, to be published while the others
+    /// are created, and renews its lease; the action is `preparing`. Repeating
+    /// it changes nothing. `false` when the lease was lost.
+    async fn prepare_commands(
+        &self,
+        action: ActionId,
+        owner: &Owner,
+        commands: &[NewCommand],
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<bool>;
+
+    /// Creates the commands of an action that it does not have yet and sets it
+    /// `inflight`, in one transaction. Repeating it changes nothing: (action,
+    /// agent) is unique.
     /// Returns whether this call did it; `false` when the lease was lost or the
     /// action is past that point.
     async fn dispatch(
@@ -163,9 +176,9 @@ pub trait AgentStore: Send + Sync {
     /// # Errors
     ///
     /// [`StoreError::Target`] when the database cannot evaluate it.
-    async fn agents_by_target(&self, target: &Target, now: Timestamp) -> Result<Vec<Agent>>;
+    async fn agents_by_target(&self, target: &Target, now: Timestamp) -> Result<Vec<Chosen>>;
 
-    /// A page of what [`AgentStore::agents_by_target`] returns.
+    /// A page of what [`AgentStore::agents_by_target`] chooses, whole.
     ///
     /// # Errors
     ///

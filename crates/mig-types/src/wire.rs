@@ -9,8 +9,8 @@ use std::borrow::Cow;
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer,
-    VariantAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny,
+    IntoDeserializer, MapAccess, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,54 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
 /// Reads any JSON value as Go would decode it into `interface{}`.
 pub fn value_from_slice(bytes: &[u8]) -> Result<Value, WireError> {
     Ok(serde_json::from_slice(&repair(bytes))?)
+}
+
+/// Reads some members of an object as [`value_from_slice`] reads them all; the
+/// others are passed over, which is most of the work when they are large.
+/// `names` are matched in any case.
+///
+/// # Errors
+///
+/// [`WireError`] when it is no JSON object.
+pub fn members_from_slice(bytes: &[u8], names: &[&str]) -> Result<Value, WireError> {
+    let bytes = repair(bytes);
+    let mut reader = serde_json::Deserializer::from_slice(&bytes);
+    let members = Members { names }.deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(Value::Object(members))
+}
+
+/// Keeps the members of an object that have one of these names.
+struct Members<'a> {
+    names: &'a [&'a str],
+}
+
+impl<'de> DeserializeSeed<'de> for Members<'_> {
+    type Value = Map<String, Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = access.next_key::<Cow<'de, str>>()? {
+            if self.names.iter().any(|wanted| wanted.eq_ignore_ascii_case(&name)) {
+                members.insert(name.into_owned(), access.next_value()?);
+            } else {
+                access.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(members)
+    }
 }
 
 /// Reads an already parsed document as Go would.
@@ -410,6 +458,20 @@ mod tests {
         assert_eq!(read.name, "x");
         assert_eq!(read.list, [Inner { a: 1 }, Inner { a: 0 }]);
         assert_eq!(read.inner, Inner { a: 2 });
+    }
+
+    #[test]
+    fn members_are_read_as_in_the_whole_document() {
+        let text =
+            br#"{"x":{"name":[1e3]},"NAME":"a\ud800","list":[{"A":1},null],"name":"b","z":9}"#;
+        let names = ["name", "list", "inner", "free"];
+        let some = members_from_slice(text, &names).unwrap();
+        assert_eq!(some.as_object().unwrap().len(), 3);
+        let read: Outer = from_value(some).unwrap();
+        assert_eq!(read, from_slice(text).unwrap());
+        for bad in [&b"[1]"[..], b"7", b"null", b"", b"{", b"{\"a\":1}x", b"{\"a\":}"] {
+            assert!(members_from_slice(bad, &names).is_err(), "{}", String::from_utf8_lossy(bad));
+        }
     }
 
     #[test]

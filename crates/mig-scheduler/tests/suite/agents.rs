@@ -7,7 +7,7 @@ use crate::lines::Lines;
 use crate::platform::{Platform, ack, wait_for};
 use bytes::Bytes;
 use mig_relay::{Route, Source};
-use mig_scheduler::{heartbeats, liveness};
+use mig_scheduler::{events, heartbeats, liveness};
 use mig_store::{Page, Search};
 use mig_types::{Agent, AgentStatus};
 
@@ -88,7 +88,9 @@ async fn heartbeats_taken_twice_change_nothing() {
     let (mut consumer, batch) = platform.deliveries(Source::Heartbeats).await;
     for _ in 0..2 {
         // A scheduler that dies before it acknowledges, and its successor.
-        heartbeats::take(&platform.scheduler(), &batch).await.unwrap();
+        let scheduler = platform.scheduler();
+        let news = heartbeats::take(&scheduler, &batch).await.unwrap();
+        events::publish(&scheduler, news).await;
     }
     ack(consumer.as_mut(), &batch).await;
     assert_eq!(agents(&platform).await.len(), 1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mig_store::{
-    ActionStore, AgentStore, AgentsStats, ApiKeyRow, CommandStore, FinishOutcome, Finished,
+    ActionStore, AgentStore, AgentsStats, ApiKeyRow, Chosen, CommandStore, FinishOutcome, Finished,
     HeartbeatOutcome, InvestigatorChange, InvestigatorRow, InvestigatorStore, Job, KillOrder,
     LeaseStore, Liveness, LoaderReport, LoaderRow, LoaderSecret, LoaderStore, ManifestRow,
     ManifestStore, NewCommand, NewInvestigator, NewLoader, NewManifest, Owner, Page, Search,
@@ -24,12 +24,19 @@ type Result<T, E = StoreError> = std::result::Result<T, E>;
 pub(crate) struct FlakyStore {
     inner: Arc<dyn Store>,
     pub(crate) away: AtomicBool,
+    /// Goes away once some of an action's commands are created.
+    pub(crate) leaves_in_dispatch: AtomicBool,
     refused: AtomicU64,
 }
 
 impl FlakyStore {
     pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, away: AtomicBool::new(false), refused: AtomicU64::new(0) }
+        Self {
+            inner,
+            away: AtomicBool::new(false),
+            leaves_in_dispatch: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+        }
     }
 
     /// Calls refused so far.
@@ -71,6 +78,22 @@ impl ActionStore for FlakyStore {
     ) -> Result<Vec<Action>> {
         self.gate()?;
         self.inner.claim_actions(owner, lease, limit, now).await
+    }
+
+    async fn prepare_commands(
+        &self,
+        action: ActionId,
+        owner: &Owner,
+        commands: &[NewCommand],
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.gate()?;
+        let created = self.inner.prepare_commands(action, owner, commands, lease, now).await;
+        if self.leaves_in_dispatch.load(Ordering::SeqCst) {
+            self.away.store(true, Ordering::SeqCst);
+        }
+        created
     }
 
     async fn dispatch(
@@ -199,7 +222,7 @@ impl AgentStore for FlakyStore {
         self.inner.agent(id).await
     }
 
-    async fn agents_by_target(&self, target: &Target, now: Timestamp) -> Result<Vec<Agent>> {
+    async fn agents_by_target(&self, target: &Target, now: Timestamp) -> Result<Vec<Chosen>> {
         self.gate()?;
         self.inner.agents_by_target(target, now).await
     }

@@ -14,7 +14,7 @@ use mig_scheduler::{collect, dispatch, expire, publish};
 use mig_sign::sign::SecretKey;
 use mig_store::Owner;
 use mig_types::CommandStatus::{Expired, Failed, Success};
-use mig_types::{ActionStatus, CommandStatus, Operation};
+use mig_types::{ActionId, ActionStatus, CommandStatus, Operation};
 
 const WEB: [&str; 3] = ["linux.web1", "linux.web2", "linux.web3"];
 const LINUX: &str = "queueloc LIKE 'linux.%'";
@@ -217,6 +217,46 @@ async fn actions_nobody_ran_end_as_invalid() {
     assert_eq!(platform.status(id).await, ActionStatus::Invalid);
 }
 
+/// An action to one agent more than a chunk holds, whose scheduler dies after
+/// the first chunk.
+async fn half_dispatched(platform: &Platform) -> ActionId {
+    for number in 0..=dispatch::CHUNK {
+        platform.heartbeat(&format!("linux.web{number}")).await;
+    }
+    platform.take_heartbeats(&platform.scheduler()).await;
+    let id = platform.launch(&platform.action("to many", LINUX)).await;
+    let flaky = Arc::new(FlakyStore::new(Arc::clone(&platform.store)));
+    flaky.leaves_in_dispatch.store(true, Ordering::SeqCst);
+    dispatch::run(&platform.scheduler_over(flaky)).await.unwrap_err();
+    assert_eq!(platform.status(id).await, ActionStatus::Preparing);
+    assert_eq!(platform.counters(id).await.sent, dispatch::CHUNK as u64);
+    id
+}
+
+#[tokio::test]
+async fn what_a_scheduler_left_half_dispatched_its_successor_completes() {
+    let platform = Platform::start().await;
+    let id = half_dispatched(&platform).await;
+    let scheduler = platform.scheduler();
+    assert_eq!(dispatch::run(&scheduler).await.unwrap(), 0, "it is still leased");
+    platform.clock.advance(dispatch::LEASE + Duration::from_secs(1));
+    assert_eq!(dispatch::run(&scheduler).await.unwrap(), 1);
+    assert_eq!(platform.status(id).await, ActionStatus::Inflight);
+    assert_eq!(platform.counters(id).await.sent, dispatch::CHUNK as u64 + 1);
+}
+
+#[tokio::test]
+async fn what_nobody_completed_ends_with_the_action() {
+    let platform = Platform::start().await;
+    let id = half_dispatched(&platform).await;
+    platform.clock.advance(Duration::from_hours(2));
+    let scheduler = platform.scheduler();
+    assert_eq!(dispatch::run(&scheduler).await.unwrap(), 0);
+    expire::run(&scheduler).await.unwrap();
+    assert_eq!(platform.status(id).await, ActionStatus::Completed);
+    assert_eq!(platform.counters(id).await.expired, dispatch::CHUNK as u64);
+}
+
 /// The durable step after which a scheduler dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Death {
@@ -260,7 +300,7 @@ async fn a_scheduler_that_dies_anywhere_loses_and_doubles_nothing() {
         }
         if death == Store {
             let (consumer, batch) = platform.deliveries(Source::Results).await;
-            collect::take(&scheduler, &batch).await.unwrap();
+            drop(collect::take(&scheduler, &batch).await.unwrap());
             // Never acknowledged: the consumer dies with the process.
             drop(consumer);
         }

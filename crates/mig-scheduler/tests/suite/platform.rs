@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use mig_relay::{Consumer, Delivery, LocalRelay, Message, Relay, RelayError, Route, Source};
 use mig_runtime::clock::{Clock as _, ManualClock};
-use mig_scheduler::{Scheduler, Settings, collect, heartbeats};
+use mig_scheduler::{Scheduler, Settings, collect, events, heartbeats};
 use mig_sign::canonical::action_string;
 use mig_sign::sign::SecretKey;
 use mig_store::{NewInvestigator, Page, Search, Store, open_sqlite_memory};
@@ -221,14 +221,16 @@ impl Platform {
     /// Takes one batch of heartbeats and acknowledges it.
     pub(crate) async fn take_heartbeats(&self, scheduler: &Scheduler) {
         let (mut consumer, batch) = self.deliveries(Source::Heartbeats).await;
-        heartbeats::take(scheduler, &batch).await.unwrap();
+        let events = heartbeats::take(scheduler, &batch).await.unwrap();
+        events::publish(scheduler, events).await;
         ack(consumer.as_mut(), &batch).await;
     }
 
     /// Takes one batch of results and acknowledges it.
     pub(crate) async fn take_results(&self, scheduler: &Scheduler) {
         let (mut consumer, batch) = self.deliveries(Source::Results).await;
-        collect::take(scheduler, &batch).await.unwrap();
+        let events = collect::take(scheduler, &batch).await.unwrap();
+        events::publish(scheduler, events).await;
         ack(consumer.as_mut(), &batch).await;
     }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mig_store::{NewCommand, StoreError};
+use mig_store::{FinishOutcome, NewCommand, StoreError};
 use mig_types::{
-    Action, ActionStatus, Description, InvestigatorId, Operation, Permissions, Threat, Timestamp,
+    Action, ActionStatus, CommandStatus, Description, InvestigatorId, Operation, Permissions,
+    Threat, Timestamp,
 };
 use serde_json::json;
 
-use crate::support::{LEASE, Platform, action, action_id, at, on_both, owner};
+use crate::support::{LEASE, Platform, action, action_id, at, on_both, owner, result};
 
 on_both!(
     refuses_what_no_row_can_hold,
@@ -19,6 +20,7 @@ on_both!(
     claims_only_what_may_run_now,
     no_two_schedulers_claim_the_same_action,
     a_lease_that_ran_out_passes_the_action_on,
+    prepares_some_commands_while_the_lease_is_renewed,
     dispatches_once_and_only_for_the_owner,
     two_schedulers_that_both_dispatch_create_each_command_once,
     a_taken_command_id_is_a_conflict_and_dispatches_nothing,
@@ -170,6 +172,38 @@ async fn a_lease_that_ran_out_passes_the_action_on(platform: &Platform) {
     assert_eq!(platform.second.claim_actions(&heir, LEASE, 10, at(61)).await.unwrap().len(), 1);
     assert!(!platform.store.dispatch(action, &dead, &[], at(62)).await.unwrap());
     assert!(platform.second.dispatch(action, &heir, &[], at(62)).await.unwrap());
+}
+
+async fn prepares_some_commands_while_the_lease_is_renewed(platform: &Platform) {
+    let store = &platform.store;
+    let agents = platform.enroll(&["linux.a", "linux.b", "linux.c"], at(0)).await;
+    let id = platform.insert(5).await.id;
+    let (me, other) = (owner("me"), owner("other"));
+    store.claim_actions(&me, LEASE, 1, at(1)).await.unwrap();
+    let new = |agent| NewCommand { id: platform.ids.command(at(1)), agent };
+    let first = [new(agents[0]), new(agents[1])];
+    assert!(!store.prepare_commands(id, &other, &first, LEASE, at(2)).await.unwrap());
+    assert!(store.prepare_commands(id, &me, &first, LEASE, at(50)).await.unwrap());
+    let preparing = store.action(id).await.unwrap().unwrap();
+    assert_eq!(preparing.status, Some(ActionStatus::Preparing));
+    assert_eq!((preparing.counters.sent, preparing.counters.inflight), (2, 2));
+    // They may be published and answered meanwhile; the action is not over.
+    let waiting = store.claim_unpublished(&me, LEASE, 10, at(51)).await.unwrap();
+    assert_eq!(waiting.len(), 2);
+    for (command, queueloc) in first.iter().zip(["linux.a", "linux.b"]) {
+        let stored = platform.finish(result(command.id, queueloc, CommandStatus::Success), at(52));
+        assert_eq!(stored.await, FinishOutcome::Stored(id));
+    }
+    assert!(store.complete_actions(at(53)).await.unwrap().is_empty());
+    // The first lease would have been over.
+    assert!(platform.second.claim_actions(&other, LEASE, 10, at(100)).await.unwrap().is_empty());
+    let all: Vec<NewCommand> = agents.iter().map(|agent| new(*agent)).collect();
+    assert!(store.dispatch(id, &me, &all, at(101)).await.unwrap());
+    assert!(!store.prepare_commands(id, &me, &all, LEASE, at(102)).await.unwrap());
+    let inflight = store.action(id).await.unwrap().unwrap();
+    assert_eq!(inflight.status, Some(ActionStatus::Inflight));
+    assert_eq!((inflight.counters.sent, inflight.counters.done), (3, 2));
+    assert_eq!(store.claim_unpublished(&me, LEASE, 10, at(103)).await.unwrap().len(), 1);
 }
 
 async fn dispatches_once_and_only_for_the_owner(platform: &Platform) {

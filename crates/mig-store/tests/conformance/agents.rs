@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mig_store::{Liveness, Page, PostgresConfig, StoreError};
+use mig_store::{Chosen, Liveness, Page, PostgresConfig, StoreError};
 use mig_types::{Agent, AgentStatus, Target};
 
 use crate::support::{Platform, at, beat, on_both, on_postgres_with};
@@ -93,11 +93,22 @@ async fn a_target_chooses_live_agents_once_by_queueloc(platform: &Platform) {
     let second = Agent { version: "later".into(), ..beat("linux.b", 200) };
     platform.store.upsert_heartbeats(&[second], &platform.ids, at(50)).await.unwrap();
     let target: Target = "name like '%'".parse().unwrap();
-    let agents = platform.store.agents_by_target(&target, at(100)).await.unwrap();
+    let all = Page { limit: 10, offset: 0 };
+    let agents = platform.store.page_by_target(&target, all, at(100)).await.unwrap();
     let picked: Vec<_> =
         agents.iter().map(|agent| (agent.queueloc.as_str(), agent.version.as_str())).collect();
     assert_eq!(picked, [("linux.a", "1.0"), ("linux.b", "later")]);
     assert_eq!(agents[1].environment.os, "linux");
+    let narrow: Vec<_> = agents
+        .iter()
+        .map(|agent| Chosen {
+            id: agent.id,
+            name: agent.name.clone(),
+            queueloc: agent.queueloc.clone(),
+            loadername: agent.loadername.clone(),
+        })
+        .collect();
+    assert_eq!(platform.store.agents_by_target(&target, at(100)).await.unwrap(), narrow);
     for (page, expected) in [
         (Page { limit: 1, offset: 0 }, &agents[..1]),
         (Page { limit: 5, offset: 1 }, &agents[1..]),
