@@ -1,7 +1,7 @@
 //! One agent, very many commands: whether its memory grows.
 //!
-//! `MIG_SOAK_COMMANDS` (20,000) are run after a tenth as many to warm up, at least
-//! 600, over the built-in relay. With `MIG_SOAK_EVERY=n` only every nth is run by a
+//! `MIG_SOAK_COMMANDS` (20,000) are run after a tenth as many to warm up, 600 to
+//! 2,000, over the built-in relay. With `MIG_SOAK_EVERY=n` only every nth is run by a
 //! module process, and the others name a module that the agent lacks: they take the
 //! same way through queue, signatures, journal and outbox, but no process is
 //! started, whose time limits the rate otherwise. Prints figures on the way and
@@ -24,7 +24,10 @@ const ABSENT: &str = "absent";
 /// Commands under way at any time.
 const STREAM: usize = 16;
 /// An agent that answers nothing for so long does not answer.
-const SILENCE: Duration = Duration::from_mins(1);
+const SILENCE: Duration = Duration::from_mins(5);
+/// When figures are printed, and every so many commands after the last of them.
+const MARKS: [usize; 4] = [2_000, 10_000, 20_000, 50_000];
+const STRIDE: usize = 50_000;
 
 /// A question that no module process is started for.
 fn for_nobody(attacker: &Attacker) -> anyhow::Result<Action> {
@@ -36,13 +39,26 @@ fn for_nobody(attacker: &Attacker) -> anyhow::Result<Action> {
     Ok(action)
 }
 
-/// Has commands answered, each once; every `every`th by a module.
-async fn answered(attacker: &mut Attacker, count: usize, every: usize) -> anyhow::Result<()> {
+/// Every command that was answered, and how many answers came again: they are
+/// delivered at least once, and a relay that was cut off has to be told again.
+#[derive(Default)]
+struct Answered {
+    ids: BTreeSet<CommandId>,
+    again: usize,
+}
+
+/// Has commands answered; every `every`th by a module.
+async fn answer(
+    attacker: &mut Attacker,
+    count: usize,
+    every: usize,
+    answered: &mut Answered,
+) -> anyhow::Result<()> {
     let mut waiting: BTreeSet<CommandId> = BTreeSet::new();
     let (mut sent, mut heard) = (0, Instant::now());
     while sent < count || !waiting.is_empty() {
         while sent < count && waiting.len() < STREAM {
-            let is_run = sent % every == 0;
+            let is_run = sent.is_multiple_of(every);
             let action = if is_run { attacker.signed() } else { for_nobody(attacker) };
             let command = attacker.command(action?);
             attacker.inject(wire::to_vec(&command)?).await?;
@@ -51,7 +67,13 @@ async fn answered(attacker: &mut Attacker, count: usize, every: usize) -> anyhow
         }
         let soon = tokio::time::Instant::now() + Duration::from_millis(5);
         for answer in attacker.answers(soon).await? {
-            ensure!(waiting.remove(&answer.id), "command {} is answered twice", answer.id);
+            if !waiting.remove(&answer.id) {
+                let is_known = answered.ids.contains(&answer.id);
+                ensure!(is_known, "an answer to command {}, which was not sent", answer.id);
+                answered.again += 1;
+                continue;
+            }
+            answered.ids.insert(answer.id);
             let operations = answer.action.operations();
             let is_for_nobody = operations.iter().any(|operation| operation.module == ABSENT);
             let is_proper = if is_for_nobody {
@@ -74,13 +96,14 @@ async fn soak(count: usize, every: usize) -> anyhow::Result<bool> {
     let settings = ["heartbeatfreq = 60s"];
     let mut attacker = Attacker::start_quiet("soak", relay, scratch.path(), &settings).await?;
     let pid = attacker.agent.process.pid();
-    answered(&mut attacker, (count / 10).clamp(600, 10_000), every).await?;
+    let mut all = Answered::default();
+    answer(&mut attacker, (count / 10).clamp(600, 2_000), every, &mut all).await?;
     let (warm, begun, before) = (resident(pid), Instant::now(), cpu_time(pid));
     let (mut done, mut most) = (0, warm);
     while done < count {
-        let part = (count - done).min((count / 10).clamp(1000, 10_000));
-        answered(&mut attacker, part, every).await?;
-        done += part;
+        let mark = MARKS.into_iter().find(|mark| *mark > done).unwrap_or(done + STRIDE);
+        answer(&mut attacker, mark.min(count) - done, every, &mut all).await?;
+        done = mark.min(count);
         let now = resident(pid);
         most = most.max(now);
         println!(
@@ -96,9 +119,10 @@ async fn soak(count: usize, every: usize) -> anyhow::Result<bool> {
     let growth = end.saturating_sub(warm);
     let is_met = growth < GOAL_GROWTH;
     println!(
-        "soak: {done} commands, one of {every} by a module, in {} s ({:.0} a second, {:.1} ms of \
-         CPU time each with their modules); {} KiB resident after the warm-up, {} at most, {} at the end: grown by {} KiB, \
+        "soak: {done} commands, one of {every} by a module, {} answers delivered again, in {} s \
+         ({:.0} a second, {:.1} ms of CPU time each with their modules); {} KiB resident after the warm-up, {} at most, {} at the end: grown by {} KiB, \
          {} the goal of 1024 KiB",
+        all.again,
         taken.as_secs(),
         done as f64 / taken.as_secs_f64(),
         spent.as_secs_f64() * 1000.0 / done as f64,

@@ -21,6 +21,9 @@ use tables::{
 /// Name of the database in the run directory.
 pub const FILE: &str = "mig-agent.journal";
 
+/// Answers made before they are written: each may be as large as a result may be.
+const ROUND_BYTES: usize = 4 << 20;
+
 /// Identifies what an action asks: SHA-256 of its signed text.
 pub type Digest = [u8; 32];
 
@@ -270,68 +273,88 @@ impl Journal {
         remember: bool,
         reply: impl Fn(Command) -> std::result::Result<Outgoing, wire::WireError>,
     ) -> Result<()> {
-        // Commands may join while answers are made; the last round finds none.
+        // Commands may join while answers are made: the next round finds them.
         loop {
-            let waiting = self.read(|transaction| tables::waiting(transaction, digest))?;
-            if waiting.is_empty() && self.close(digest, outcome, remember)? {
-                return Ok(());
-            }
+            let waiting = self
+                .read(|transaction| tables::waiting(&transaction.open_table(ACCEPTED)?, digest))?;
+            let (mut answers, mut bytes) = (Vec::new(), 0);
             for seq in waiting {
                 let Some(command) = self.load(seq)? else { continue };
                 let answer = reply(command).map_err(|source| self.record(source))?;
-                self.answer(seq, &answer)?;
+                bytes += answer.body.len();
+                answers.push((seq, answer));
+                if bytes >= ROUND_BYTES {
+                    break;
+                }
+            }
+            if self.settle(digest, outcome, remember, &answers)? {
+                return Ok(());
             }
         }
     }
 
-    /// Turns one accepted command into a message of the outbox.
-    fn answer(&self, seq: u64, answer: &Outgoing) -> Result<()> {
-        let count = self.write(|transaction| {
-            let mut accepted = transaction.open_table(ACCEPTED)?;
-            accepted.remove(seq)?;
-            transaction.open_table(COMMANDS)?.remove(seq)?;
-            let value = (answer.expires.unix(), answer.body.as_slice());
-            transaction.open_table(OUTBOX)?.insert(seq, value)?;
-            tables::count(&accepted)
-        })?;
-        self.accepted.store(count, Ordering::Relaxed);
-        self.outbox_bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Settles what is remembered of an action; `false` when a command waits.
-    fn close(&self, digest: &Digest, outcome: &Outcome, remember: bool) -> Result<bool> {
+    /// Turns accepted commands into messages of the outbox, and closes their action
+    /// when those were the last: one write to the disk for all of it. `false` when
+    /// a command waits.
+    fn settle(
+        &self,
+        digest: &Digest,
+        outcome: &Outcome,
+        remember: bool,
+        answers: &[(u64, Outgoing)],
+    ) -> Result<bool> {
         let stored = self.encode(outcome)?;
         self.write(|transaction| {
-            for entry in transaction.open_table(ACCEPTED)?.iter()? {
-                if entry?.1.value().0 == digest {
-                    return Ok(false);
-                }
+            let mut accepted = transaction.open_table(ACCEPTED)?;
+            let mut commands = transaction.open_table(COMMANDS)?;
+            let mut outbox = transaction.open_table(OUTBOX)?;
+            for (seq, answer) in answers {
+                accepted.remove(seq)?;
+                commands.remove(seq)?;
+                outbox.insert(seq, (answer.expires.unix(), answer.body.as_slice()))?;
+                // Before the delivery can see it, and count it off again.
+                self.outbox_bytes.fetch_add(answer.body.len() as u64, Ordering::Relaxed);
             }
-            let mut replay = transaction.open_table(REPLAY)?;
-            if !remember {
-                replay.remove(digest)?;
-                return Ok(true);
+            self.accepted.store(tables::count(&accepted)?, Ordering::Relaxed);
+            let is_last = tables::waiting(&accepted, digest)?.is_empty();
+            if is_last {
+                self.close(transaction, digest, &stored, remember)?;
             }
-            let expires = replay.get(digest)?.map_or(0, |entry| entry.value().0);
-            let bytes = stored.len() as u64;
-            if bytes > self.bounds.results_bytes / 4 {
-                replay.insert(digest, (expires, STATE_DROPPED, 0))?;
-                return Ok(true);
-            }
-            replay.insert(digest, (expires, STATE_DONE, bytes))?;
-            let mut results = transaction.open_table(RESULTS)?;
-            results.insert(digest, stored.as_slice())?;
-            let kept = self.results_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            let limit = self.bounds.results_bytes;
-            if kept > limit {
-                // A little more than needed: looking through all of them takes time.
-                let excess = kept - (limit - limit / 64);
-                let kept = tables::drop_oldest(&mut replay, &mut results, excess)?;
-                self.results_bytes.store(kept, Ordering::Relaxed);
-            }
-            Ok(true)
+            Ok(is_last)
         })
+    }
+
+    /// Settles what is remembered of an action whose commands are all answered.
+    fn close(
+        &self,
+        transaction: &redb::WriteTransaction,
+        digest: &Digest,
+        stored: &[u8],
+        remember: bool,
+    ) -> Step<()> {
+        let mut replay = transaction.open_table(REPLAY)?;
+        if !remember {
+            replay.remove(digest)?;
+            return Ok(());
+        }
+        let expires = replay.get(digest)?.map_or(0, |entry| entry.value().0);
+        let bytes = stored.len() as u64;
+        let limit = self.bounds.results_bytes;
+        if bytes > limit / 4 {
+            replay.insert(digest, (expires, STATE_DROPPED, 0))?;
+            return Ok(());
+        }
+        replay.insert(digest, (expires, STATE_DONE, bytes))?;
+        let mut results = transaction.open_table(RESULTS)?;
+        results.insert(digest, stored)?;
+        let kept = self.results_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if kept > limit {
+            // A little more than needed: looking through all of them takes time.
+            let excess = kept - (limit - limit / 64);
+            let kept = tables::drop_oldest(&mut replay, &mut results, excess)?;
+            self.results_bytes.store(kept, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Puts a message into the outbox.
@@ -342,14 +365,15 @@ impl Journal {
 
     /// Replaces a message of the outbox.
     pub fn repost(&self, seq: u64, message: &Outgoing) -> Result<()> {
-        let replaced = self.write(|transaction| {
+        self.write(|transaction| {
             let mut outbox = transaction.open_table(OUTBOX)?;
             let old = outbox.insert(seq, (message.expires.unix(), message.body.as_slice()))?;
-            Ok(old.map_or(0, |entry| entry.value().1.len() as u64))
-        })?;
-        self.outbox_bytes.fetch_add(message.body.len() as u64, Ordering::Relaxed);
-        self.outbox_bytes.fetch_sub(replaced, Ordering::Relaxed);
-        Ok(())
+            let replaced = old.map_or(0, |entry| entry.value().1.len() as u64);
+            // Before the delivery can see it, and count it off again.
+            self.outbox_bytes.fetch_add(message.body.len() as u64, Ordering::Relaxed);
+            self.outbox_bytes.fetch_sub(replaced, Ordering::Relaxed);
+            Ok(())
+        })
     }
 
     /// The oldest messages of the outbox: at most `count`, and no more once
@@ -407,7 +431,7 @@ impl Journal {
                     pending.push(Pending { seq, digest, attempts });
                 }
             }
-            // Answered, but the agent was killed before it closed the action.
+            // Answered and never closed: earlier versions could be killed in between.
             let known: Vec<Digest> = pending.iter().map(|entry| entry.digest).collect();
             let mut replay = transaction.open_table(REPLAY)?;
             tables::close_orphans(&mut replay, &known)?;

@@ -57,9 +57,12 @@ pub(super) fn count(accepted: &Table<'_, u64, (&'static Digest, u64, u64)>) -> S
 }
 
 /// Sequences of the commands that wait for an action's outcome.
-pub(super) fn waiting(transaction: &ReadTransaction, digest: &Digest) -> Step<Vec<u64>> {
+pub(super) fn waiting(
+    accepted: &impl ReadableTable<u64, (&'static Digest, u64, u64)>,
+    digest: &Digest,
+) -> Step<Vec<u64>> {
     let mut sequences = Vec::new();
-    for entry in transaction.open_table(ACCEPTED)?.iter()? {
+    for entry in accepted.iter()? {
         let (seq, value) = entry?;
         if value.value().0 == digest {
             sequences.push(seq.value());

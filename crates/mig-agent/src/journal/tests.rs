@@ -88,6 +88,25 @@ fn what_was_accepted_and_not_answered_comes_back_once_per_action() {
 }
 
 #[test]
+fn more_answers_than_are_written_at_once_are_all_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    for id in 1..=5 {
+        journal.admit(&[1; 32], &command(id)).unwrap();
+    }
+    let large = |_: Command| Ok(Outgoing { expires: time(100), body: vec![0; ROUND_BYTES / 2] });
+    journal.finish(&[1; 32], &outcome("x"), true, large).unwrap();
+    assert_eq!(journal.accepted(), 0);
+    let outbox = journal.outbox(100, usize::MAX).unwrap();
+    assert_eq!(outbox.len(), 5);
+    assert_eq!(journal.outbox_bytes.load(Ordering::Relaxed), 5 * ROUND_BYTES as u64 / 2);
+    assert!(matches!(journal.admit(&[1; 32], &command(9)).unwrap(), Admission::Repeat(_)));
+    let seqs: Vec<u64> = outbox.into_iter().map(|(seq, _)| seq).collect();
+    journal.clear(&seqs).unwrap();
+    assert_eq!(journal.outbox_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn a_refused_action_is_not_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());

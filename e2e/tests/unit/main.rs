@@ -4,6 +4,8 @@
 #![cfg(test)]
 #![cfg(target_os = "linux")]
 
+mod booted;
+
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -36,21 +38,21 @@ fn only_the_units_own_group_can_be_changed() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A control group in the place of the unit's.
-struct Group {
+/// A control group in the place of the unit's, or of a whole system.
+pub(crate) struct Group {
     hierarchy: PathBuf,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Group {
-    fn make() -> Option<Self> {
+    pub(crate) fn make(name: &str) -> Option<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let hierarchy = mounts.lines().find_map(|line| {
             let (before, after) = line.split_once(" - ")?;
             let point = before.split(' ').nth(4)?;
             after.starts_with("cgroup2 ").then(|| PathBuf::from(point))
         })?;
-        let path = hierarchy.join(format!("mig-unit-{}.service", std::process::id()));
+        let path = hierarchy.join(format!("mig-{name}-{}.service", std::process::id()));
         fs::create_dir(&path).ok()?;
         Some(Self { hierarchy, path })
     }
@@ -119,7 +121,7 @@ async fn an_agent_works_and_removes_a_duplicate_within_its_unit() -> anyhow::Res
     if !can_take_the_managers_part() {
         return Ok(());
     }
-    let Some(group) = Group::make() else {
+    let Some(group) = Group::make("unit") else {
         println!("skipped: no hierarchy of control groups, version 2, that can be written");
         return Ok(());
     };
@@ -160,7 +162,7 @@ async fn an_agent_works_and_removes_a_duplicate_within_its_unit() -> anyhow::Res
     platform.control().await
 }
 
-fn make_executable(path: &Path) -> anyhow::Result<()> {
+pub(crate) fn make_executable(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
 }
