@@ -124,8 +124,10 @@ async fn create_commands(
     let sql = tx
         .sql("insert into mig_outbox (commandid, until) select c.id, a.expireafter from ")
         .rows("r", vec![ids()])
-        .push(" join commands c on c.id = r.id join actions a on a.id = c.actionid ")
-        .push("where a.id = ")
+        // SQLite joins in the order that a cross join gives, and would look
+        // through the batch for each command of the action otherwise.
+        .push(" cross join commands c cross join actions a ")
+        .push("where c.id = r.id and a.id = c.actionid and a.id = ")
         .int(action.as_i64());
     tx.execute(sql).await?;
     Ok(true)

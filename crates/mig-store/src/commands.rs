@@ -260,8 +260,9 @@ async fn stored_commands(
         .among(actions.iter().map(|id| id.as_i64()))
         .push(") select cast(c.id as bigint) as id, cast(c.actionid as bigint) as actionid, ")
         .push("c.status, coalesce(c.queueloc, g.queueloc) as queueloc, last.seq as seq ")
-        .push("from commands c join last on last.id = c.actionid ")
-        .push("join agents g on g.id = c.agentid where c.id")
+        // The order for SQLite, which would read every command of the action.
+        .push("from commands c cross join last cross join agents g ")
+        .push("where last.id = c.actionid and g.id = c.agentid and c.id")
         .among(ids);
     let mut stored = HashMap::new();
     for row in tx.fetch(sql).await? {
