@@ -43,6 +43,7 @@ impl Terminal {
         // Its controlling terminal: ctrl-c becomes a signal there.
         let mut own = tool("setsid");
         own.arg("--ctty").arg(command.get_program()).args(command.get_args());
+        own.env("TERM", "xterm").env_remove("NO_COLOR");
         for (key, value) in command.get_envs() {
             match value {
                 Some(value) => own.env(key, value),
@@ -52,7 +53,6 @@ impl Terminal {
         if let Some(directory) = command.get_current_dir() {
             own.current_dir(directory);
         }
-        own.env("TERM", "xterm").env_remove("NO_COLOR");
         own.stdin(Stdio::from(screen.try_clone()?));
         own.stdout(Stdio::from(screen.try_clone()?)).stderr(Stdio::from(screen));
         let child = own.spawn()?;

@@ -132,6 +132,8 @@ impl Watch<'_> {
                 let text = "stopped following action, but agents may still be running.";
                 output.say(&format!("[notice] {text}"));
                 output.say("fetching available results:");
+                // What had arrived was shown as it came.
+                output.say(&format!("hint: mig follow {id} goes on with it"));
             }
             End::TimedOut => {
                 output.keep_progress();

@@ -149,18 +149,20 @@ async fn prepare(
     squeeze(&mut action)?;
     launch::check(&action, now).map_err(refused)?;
     if globals.sign {
-        sign(&mut action, signer.as_ref(), &api, session, output).await?;
+        let signing = sign(&mut action, signer.as_ref(), &api, session, output);
+        unless_interrupted(shutdown, signing).await?;
         return print(&action, output);
     }
     // Before signing: a typing error must not cost a passphrase.
-    let agents = evaluate(&api, &action.target).await?;
+    let agents = unless_interrupted(shutdown, names(&api, &action.target)).await?;
     if globals.dry_run {
         for agent in &agents {
-            output.line(&mig_module::text::printable(&agent.name))?;
+            output.line(agent)?;
         }
         return Ok(0);
     }
-    sign(&mut action, signer.as_ref(), &api, session, output).await?;
+    let signing = sign(&mut action, signer.as_ref(), &api, session, output);
+    unless_interrupted(shutdown, signing).await?;
     if !globals.yes && std::env::var_os("MIG_YES").is_none_or(|yes| yes != "1") {
         countdown(agents.len(), globals.countdown, output, shutdown).await?;
     }
@@ -225,20 +227,56 @@ async fn has_signed(action: &Action, key: &Fingerprint, api: &ApiClient, now: Ti
     action.pgpsignatures.iter().any(by_it)
 }
 
+/// Agents of a target, which must be some.
 pub(crate) async fn evaluate(api: &ApiClient, target: &str) -> Result<Vec<Agent>, Failure> {
-    let agents = api.evaluate_target(target).await.map_err(|error| match error {
+    let agents = api.evaluate_target(target).await.map_err(rejected)?;
+    if agents.is_empty() { Err(nobody(target)) } else { Ok(agents) }
+}
+
+/// Only the names of [`evaluate`], made printable: agents are many, and each has
+/// a lot to say about itself.
+async fn names(api: &ApiClient, target: &str) -> Result<Vec<String>, Failure> {
+    let mut agents = api.agents_of_target(target).await.map_err(rejected)?;
+    let mut names = Vec::new();
+    while let Some(agent) = agents.next().await? {
+        names.push(mig_module::text::printable(&agent.name));
+    }
+    if names.is_empty() { Err(nobody(target)) } else { Ok(names) }
+}
+
+fn rejected(error: ClientError) -> Failure {
+    match error {
         ClientError::Api { status: 400..=499, message }
             if !message.is_empty() && !message.contains("uthoriz") =>
         {
             Failure::other(format!("the API rejected the target: {message}"))
         }
         other => other.into(),
-    })?;
-    if agents.is_empty() {
-        let failure = Failure::new(code::NO_AGENT, format!("no agent matches {target}"));
-        return Err(failure.hint("only online and idle agents can be asked"));
     }
-    Ok(agents)
+}
+
+fn nobody(target: &str) -> Failure {
+    let failure = Failure::new(code::NO_AGENT, format!("no agent matches {target}"));
+    failure.hint("only online and idle agents can be asked")
+}
+
+/// Waits for what comes before a launch, unless ctrl-c ends the waiting.
+async fn unless_interrupted<T>(
+    shutdown: &Shutdown,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        // A program that was asked for something had the same ctrl-c.
+        done = work => match done {
+            Err(_) if shutdown.is_requested() => Err(cancelled()),
+            done => done,
+        },
+        () = shutdown.requested() => Err(cancelled()),
+    }
+}
+
+fn cancelled() -> Failure {
+    Failure::new(code::INTERRUPTED, "cancelled, nothing was sent")
 }
 
 /// Time to think again.
@@ -254,8 +292,7 @@ async fn countdown(
         tokio::select! {
             () = shutdown.requested() => {
                 output.say("");
-                let message = "cancelled, nothing was sent";
-                return Err(Failure::new(code::INTERRUPTED, message));
+                return Err(cancelled());
             }
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }

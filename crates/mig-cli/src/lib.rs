@@ -9,6 +9,8 @@ mod local;
 mod print;
 mod tasks;
 
+use std::ffi::OsString;
+
 use arguments::Invocation;
 use mig_runtime::{Exit, Shutdown};
 use mig_terminal::failure::Failure;
@@ -16,9 +18,17 @@ use mig_terminal::narrate;
 use mig_terminal::output::Output;
 
 /// Runs one command line; the exit code travels in an [`Exit`].
-pub async fn run(args: &[String], shutdown: &Shutdown) -> anyhow::Result<()> {
+///
+/// # Errors
+///
+/// [`Exit`] with any other code than 0; everything was said already.
+pub async fn run(args: Vec<OsString>, shutdown: &Shutdown) -> anyhow::Result<()> {
     let mut output = Output::new();
-    match dispatch(args, &mut output, shutdown).await {
+    let outcome = match texts(args) {
+        Ok(args) => dispatch(&args, &mut output, shutdown).await,
+        Err(failure) => Err(failure),
+    };
+    match outcome {
         Ok(0) => Ok(()),
         Ok(code) => Err(Exit::silent(code).into()),
         Err(failure) => {
@@ -30,6 +40,18 @@ pub async fn run(args: &[String], shutdown: &Shutdown) -> anyhow::Result<()> {
             Err(Exit::silent(failure.code).into())
         }
     }
+}
+
+/// Arguments travel in JSON, which has no other texts: replacing what is not
+/// Unicode would ask for something else.
+fn texts(args: Vec<OsString>) -> Result<Vec<String>, Failure> {
+    let text = |(at, arg): (usize, OsString)| {
+        arg.into_string().map_err(|odd| {
+            let message = format!("argument {} is not UTF-8: {}", at + 1, odd.to_string_lossy());
+            Failure::usage(message).hint("match such names with an expression, such as caf.$")
+        })
+    };
+    args.into_iter().enumerate().map(text).collect()
 }
 
 async fn dispatch(

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args: Vec<String> =
-        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-    mig_runtime::run("mig", async move |shutdown| mig_cli::run(&args, &shutdown).await)
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    mig_runtime::run("mig", async move |shutdown| mig_cli::run(args, &shutdown).await)
 }

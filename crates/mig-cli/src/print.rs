@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use mig_module::Registry;
 use mig_module::text::printable;
 use mig_terminal::results::{self, Line};
-use mig_types::{Action, Command, CommandStatus, wire};
+use mig_terminal::text::compact;
+use mig_types::{Action, Command, CommandStatus};
 
 use crate::globals::{Format, Show};
 use mig_terminal::failure::Failure;
@@ -77,7 +78,7 @@ impl<'a> Printer<'a> {
                 Ok(())
             }
             Format::Csv => self.csv(&command, wanted, output),
-            Format::NdJson => output.line(&wire::to_string(&command).unwrap_or_default()),
+            Format::NdJson => output.line(&compact(&command).unwrap_or_default()),
             Format::Text if !success && self.show != Show::Found => {
                 let status = command.status;
                 output.say(&format!("{agent} command did not succeed. status={status}"));
@@ -147,7 +148,7 @@ impl<'a> Printer<'a> {
     pub(crate) fn summary(&mut self, action: &Action, output: &mut Output) -> Result<(), Failure> {
         if self.format == Format::Json {
             let document = serde_json::json!({ "action": action, "commands": self.kept });
-            output.line(&wire::to_string(&document).unwrap_or_default())?;
+            output.line(&compact(&document).unwrap_or_default())?;
         }
         let have = if self.shown > 1 { "agents have" } else { "agent has" };
         let show = self.show.as_str();

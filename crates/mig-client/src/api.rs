@@ -8,8 +8,8 @@ use std::time::Duration;
 use mig_runtime::clock::Clock;
 use mig_runtime::{Secret, tls};
 use mig_sign::token;
-use mig_types::Timestamp;
 use mig_types::wire::WireError;
+use mig_types::{Timestamp, duration};
 use reqwest::header::HeaderValue;
 use reqwest::multipart::Form;
 use reqwest::{Certificate, Client, Method, Response, StatusCode, redirect};
@@ -31,6 +31,9 @@ pub const MAX_REQUEST: usize = 10 * 1024 * 1024;
 /// signature, and perhaps a touch of a card.
 const TOKEN_LIFE: Duration = Duration::from_mins(8);
 
+/// Clocks that differ by more explain why a token was refused.
+const MAX_SKEW: Duration = Duration::from_mins(2);
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest silence of the API within an answer.
@@ -51,6 +54,10 @@ pub enum ClientError {
     /// The API said no; `message` is its own.
     #[error("the API answered {status}: {message}")]
     Api { status: u16, message: String },
+    /// The API said 401, and its clock and ours are far apart: tokens are only
+    /// good for some minutes around the time they name.
+    #[error("the API answered 401: {message}; our clock is {skew} its own")]
+    Clock { message: String, skew: String },
     #[error("the API's answer is larger than {limit} bytes")]
     TooLarge { limit: usize },
     #[error("the request is larger than the {limit} bytes the API reads")]
@@ -254,7 +261,31 @@ impl ApiClient {
             return Ok(response);
         }
         *self.token.lock().await = None;
-        self.send_once(&method, path, query, body).await
+        let response = self.send_once(&method, path, query, body).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(skew) = self.skew(&response)
+        {
+            let error = refusal(StatusCode::UNAUTHORIZED, &self.body(response).await?);
+            return Err(match error {
+                ClientError::Api { message, .. } => ClientError::Clock { message, skew },
+                error => error,
+            });
+        }
+        Ok(response)
+    }
+
+    /// How far our clock is from that of the answer, if that is much: `2h0m0s
+    /// ahead of`.
+    fn skew(&self, response: &Response) -> Option<String> {
+        let date = response.headers().get("date")?.to_str().ok()?;
+        let (theirs, ours) = (Timestamp::parse_http(date)?, self.clock.now());
+        let (apart, way) = if ours > theirs {
+            (ours.since(theirs), "ahead of")
+        } else {
+            (theirs.since(ours), "behind")
+        };
+        let apart = Duration::from_secs(apart.as_secs());
+        (apart > MAX_SKEW).then(|| format!("{} {way}", duration::format(apart)))
     }
 
     async fn send_once(

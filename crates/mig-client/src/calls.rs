@@ -1,12 +1,10 @@
 //! The calls of the API, typed.
 
-use std::collections::HashSet;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mig_types::wire;
 use mig_types::{
-    Action, ActionId, Agent, AgentId, Command, CommandId, CommandStatus, Fingerprint, Investigator,
+    Action, ActionId, Agent, AgentId, Command, CommandId, Fingerprint, Investigator,
     InvestigatorId, InvestigatorStatus, Permissions, Timestamp,
 };
 use reqwest::multipart::{Form, Part};
@@ -16,32 +14,10 @@ use serde_json::Value;
 
 use crate::api::{ApiClient, Body, ClientError, refusal};
 use crate::collection::Collection;
-
-/// Commands asked for at once.
-const PAGE: usize = 200;
-
-/// Most pages of one search: a bound for an API that never says "no more".
-const MAX_PAGES: usize = 20_000;
+use crate::items::Items;
 
 /// What an API says, with 404, when a search finds nothing.
 const NO_RESULTS: &str = "no results found";
-
-/// Which commands of an action are wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CommandQuery {
-    pub action: ActionId,
-    /// Only successful commands in which at least one operation found
-    /// something (`true`) or found nothing (`false`).
-    pub foundanything: Option<bool>,
-    pub status: Option<CommandStatus>,
-}
-
-impl CommandQuery {
-    /// All commands of one action.
-    pub fn of(action: ActionId) -> Self {
-        Self { action, ..Self::default() }
-    }
-}
 
 /// The public key of an investigator, armored: the API carries bytes as base64.
 pub fn armored_key(investigator: &Investigator) -> String {
@@ -76,8 +52,18 @@ impl ApiClient {
     ///
     /// [`ClientError::Api`] with the API's reason when it refuses the target.
     pub async fn evaluate_target(&self, target: &str) -> Result<Vec<Agent>, ClientError> {
+        self.agents_of_target(target).await?.all().await
+    }
+
+    /// [`ApiClient::evaluate_target`], one agent after the other: there may be
+    /// more than should be held.
+    ///
+    /// # Errors
+    ///
+    /// As [`ApiClient::evaluate_target`].
+    pub async fn agents_of_target(&self, target: &str) -> Result<Items<Agent>, ClientError> {
         let query = [("type", "agent"), ("limit", "1000000"), ("target", target)];
-        self.search("agent", &query).await
+        self.search_items("agent", &query).await
     }
 
     /// Launches a signed action and returns it as the API stored it, with its
@@ -159,61 +145,28 @@ impl ApiClient {
         name: &str,
         query: &[(&str, &str)],
     ) -> Result<Vec<T>, ClientError> {
-        match self.get("search", query).await {
-            Ok(answer) => answer.named(name).map_err(ClientError::Answer),
-            Err(ClientError::Api { status: 404, message }) if message == NO_RESULTS => {
-                Ok(Vec::new())
-            }
-            Err(error) => Err(error),
-        }
+        self.search_items(name, query).await?.all().await
     }
 
-    /// One page of commands.
+    /// [`ApiClient::search`], one value after the other.
     ///
     /// # Errors
     ///
-    /// [`ClientError`].
-    pub async fn commands_page(
+    /// [`ClientError`]; more may come with the values.
+    pub async fn search_items<T: DeserializeOwned>(
         &self,
-        query: &CommandQuery,
-        offset: usize,
-        limit: usize,
-    ) -> Result<Vec<Command>, ClientError> {
-        let (action, offset, limit) =
-            (query.action.to_string(), offset.to_string(), limit.to_string());
-        let mut pairs = vec![
-            ("type", "command"),
-            ("limit", limit.as_str()),
-            ("offset", offset.as_str()),
-            ("actionid", action.as_str()),
-        ];
-        if let Some(found) = query.foundanything {
-            pairs.push(("foundanything", if found { "true" } else { "false" }));
+        name: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Items<T>, ClientError> {
+        let response = self.send(Method::GET, "search", query, &Body::None).await?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(Items::new(response, name, self.max_answer));
         }
-        if let Some(status) = query.status {
-            pairs.push(("status", status.as_str()));
+        match refusal(status, &self.body(response).await?) {
+            ClientError::Api { status: 404, message } if message == NO_RESULTS => Ok(Items::none()),
+            error => Err(error),
         }
-        self.search("command", &pairs).await
-    }
-
-    /// All commands a query asks for, each once: pages can overlap because
-    /// many commands share a start time.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError`].
-    pub async fn commands(&self, query: &CommandQuery) -> Result<Vec<Command>, ClientError> {
-        let mut seen = HashSet::new();
-        let mut commands = Vec::new();
-        for page in 0..MAX_PAGES {
-            let found = self.commands_page(query, page * PAGE, PAGE).await?;
-            let last = found.is_empty();
-            commands.extend(found.into_iter().filter(|command| seen.insert(command.id)));
-            if last {
-                break;
-            }
-        }
-        Ok(commands)
     }
 
     /// Creates an investigator and returns it with its id.

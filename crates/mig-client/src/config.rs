@@ -17,9 +17,15 @@ use crate::target::Macros;
 /// environment.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The environment of this process.
+/// The environment of this process; without `HOME`, the home directory of its
+/// account.
 pub fn process_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    if value.is_none() && name == "HOME" {
+        let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+        return home.and_then(|home| home.into_os_string().into_string().ok());
+    }
+    value
 }
 
 /// What a client needs to know, from file and environment.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tracing::debug;
 
 use crate::api::{ApiClient, Body, ClientError, refusal, transport};
-use crate::calls::CommandQuery;
+use crate::commands::CommandQuery;
 
 /// Failures in all before giving up.
 const MAX_FAILURES: u32 = 30;

@@ -4,6 +4,7 @@ pub mod api;
 pub mod collection;
 pub mod config;
 pub mod follow;
+pub mod items;
 pub mod launch;
 pub mod provision;
 pub mod search;
@@ -12,11 +13,14 @@ pub mod signer;
 pub mod target;
 
 mod calls;
+mod commands;
 
 pub use api::{ApiClient, ClientError};
-pub use calls::{CommandQuery, InvestigatorChange, NewInvestigator, armored_key};
+pub use calls::{InvestigatorChange, NewInvestigator, armored_key};
 pub use collection::{Collection, Item};
+pub use commands::{CommandQuery, Commands};
 pub use config::ClientConfig;
 pub use follow::{FollowEvent, FollowOptions, Follower};
+pub use items::Items;
 pub use search::{Found, Search};
 pub use signer::{GpgSigner, Signer, SignerError, SoftwareSigner};

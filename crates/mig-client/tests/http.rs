@@ -135,10 +135,28 @@ async fn a_refused_token_is_renewed_once_with_the_whole_body() {
 async fn a_second_refusal_is_final_and_says_why() {
     let setup = Setup::new("").await;
     let message = "Insufficient permissions to access endpoint";
-    setup.answers(Mock::given(any()).respond_with(refusal(401, message))).await;
+    // Its clock is a little off, as clocks are.
+    let refused = refusal(401, message).insert_header("date", "Mon, 01 Jun 2026 12:01:30 GMT");
+    setup.answers(Mock::given(any()).respond_with(refused)).await;
     let error = setup.client.dashboard().await.unwrap_err();
     assert_eq!(error.to_string(), format!("the API answered 401: {message}"));
     assert_eq!(setup.requests().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_off_is_named() {
+    for (date, skew) in [
+        ("Mon, 01 Jun 2026 10:00:00 GMT", "2h0m0s ahead of"),
+        ("Mon, 01 Jun 2026 12:15:30 GMT", "15m30s behind"),
+    ] {
+        let setup = Setup::new("").await;
+        let refused = refusal(401, "token is expired").insert_header("date", date);
+        setup.answers(Mock::given(any()).respond_with(refused)).await;
+        let error = setup.client.dashboard().await.unwrap_err().to_string();
+        let expected =
+            format!("the API answered 401: token is expired; our clock is {skew} its own");
+        assert_eq!(error, expected);
+    }
 }
 
 #[tokio::test]
@@ -249,6 +267,35 @@ async fn commands_are_paged_and_each_comes_once() {
     };
     let commands = setup.client.commands(&query).await.unwrap();
     assert_eq!(commands.iter().map(|command| command.id.get()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+
+    // One is missing: the pages are read once more, and no more than that.
+    let before = setup.requests().await.len();
+    let mut each = setup.client.each_command(query).expecting(5);
+    let mut count = 0;
+    while each.next().await.unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!((count, setup.requests().await.len() - before), (4, 6));
+    let mut enough = setup.client.each_command(query).expecting(4);
+    while enough.next().await.unwrap().is_some() {}
+    assert_eq!(setup.requests().await.len() - before, 9);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_an_error_after_what_was_good() {
+    let setup = Setup::new("").await;
+    let whole = r#"{"collection":{"items":[{"data":[{"name":"agent","value":{"name":"a"}}]},{"da"#;
+    let cut = ResponseTemplate::new(200).set_body_string(whole);
+    setup.answers(Mock::given(any()).respond_with(cut)).await;
+    let mut agents = setup.client.agents_of_target("all").await.unwrap();
+    assert_eq!(agents.next().await.unwrap().unwrap().name, "a");
+    let error = agents.next().await.unwrap_err();
+    assert!(matches!(error, ClientError::Answer(_)), "{error}");
+    assert!(setup.client.evaluate_target("all").await.is_err());
+
+    let client = setup.client.with_max_answer(20);
+    let error = client.evaluate_target("all").await.unwrap_err();
+    assert!(matches!(error, ClientError::TooLarge { limit: 20 }), "{error}");
 }
 
 #[tokio::test]

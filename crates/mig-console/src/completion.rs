@@ -73,6 +73,7 @@ impl Scope {
                 "compress",
                 "deloperation",
                 "details",
+                "edit",
                 "exit",
                 "help",
                 "json",

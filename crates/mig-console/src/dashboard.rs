@@ -3,13 +3,14 @@
 use mig_client::search::Kind;
 use mig_terminal::dashboard::block;
 use mig_terminal::failure::Failure;
+use mig_terminal::output::room;
 
 use crate::console::Console;
 
 /// Fetches and shows it.
 pub(crate) async fn show(console: &mut Console) -> Result<(), Failure> {
     let answer = console.call(console.api.dashboard()).await?;
-    let (lines, actions) = block(&answer, |paint, text| console.screen.paint(paint, text));
+    let (lines, actions) = block(&answer, room(), |paint, text| console.screen.paint(paint, text));
     for line in lines {
         console.say(&line);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mig_client::CommandQuery;
+use mig_client::{CommandQuery, Commands};
 use mig_module::text::printable;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::Paint;
@@ -42,24 +42,25 @@ impl Show {
     }
 }
 
-/// Commands of an action that `show` means.
-pub(crate) async fn commands(
-    console: &Console,
-    action: ActionId,
-    show: Show,
-) -> Result<Vec<Command>, Failure> {
+/// Commands of an action that `show` means, one after the other.
+pub(crate) fn commands(console: &Console, action: ActionId, show: Show) -> Commands<'_> {
     let query = CommandQuery { foundanything: show.foundanything(), ..CommandQuery::of(action) };
-    console.call(console.api.commands(&query)).await
+    console.api.each_command(query)
 }
 
 /// Prints the results of an action, agent by agent.
 pub(crate) async fn print(console: &Console, action: &Action, show: Show) -> Result<(), Failure> {
-    let found = commands(console, action.id, show).await?;
-    for command in &found {
-        one(console, command, Some(&printable(&command.agent.name)), show == Show::Found);
+    let mut found = commands(console, action.id, show);
+    let mut count = 0_usize;
+    while let Some(command) = console.call(found.next()).await? {
+        one(console, &command, Some(&printable(&command.agent.name)), show == Show::Found);
+        if console.screen.is_gone() {
+            return Ok(());
+        }
+        count += 1;
     }
-    let have = if found.len() > 1 { "agents have" } else { "agent has" };
-    let text = format!("{} {have} {} results", found.len(), show.as_str());
+    let have = if count > 1 { "agents have" } else { "agent has" };
+    let text = format!("{count} {have} {} results", show.as_str());
     aside(&console.screen.paint(Paint::Red, &text));
     if show == Show::All {
         return Ok(());
@@ -69,7 +70,8 @@ pub(crate) async fn print(console: &Console, action: &Action, show: Show) -> Res
         return Ok(());
     }
     let mut others: BTreeMap<CommandStatus, Vec<String>> = BTreeMap::new();
-    for command in commands(console, action.id, Show::All).await? {
+    let mut all = commands(console, action.id, Show::All);
+    while let Some(command) = console.call(all.next()).await? {
         others.entry(command.status).or_default().push(printable(&command.agent.name));
     }
     for status in [

@@ -5,20 +5,19 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use mig_module::text::printable;
 use mig_terminal::failure::Failure;
-use mig_terminal::output::{Color, Paint, columns};
+use mig_terminal::output::{Color, Paint, room};
+use mig_terminal::text::cut;
 
 /// Standard output, which gets everything but progress and failures.
 pub(crate) struct Screen {
     color: bool,
-    terminal: bool,
     /// Whether somebody still reads.
     gone: Cell<bool>,
 }
 
 impl Screen {
     pub(crate) fn new(color: Color) -> Self {
-        let terminal = io::stdout().is_terminal();
-        Self { color: color.applies(terminal), terminal, gone: Cell::new(false) }
+        Self { color: color.applies(io::stdout().is_terminal()), gone: Cell::new(false) }
     }
 
     /// One line or more.
@@ -42,9 +41,9 @@ impl Screen {
         self.gone.get()
     }
 
-    /// Columns a table may take; as many as it wants where there is no terminal.
-    pub(crate) fn columns(&self) -> usize {
-        if self.terminal { columns() } else { usize::MAX }
+    /// A row of a table, cut where the terminal ends.
+    pub(crate) fn row(&self, text: &str) {
+        self.say(cut(text, room()).trim_end());
     }
 }
 

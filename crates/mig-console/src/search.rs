@@ -6,6 +6,7 @@ use mig_terminal::failure::Failure;
 
 use crate::console::Console;
 use crate::order::Order;
+use mig_terminal::output::room;
 use mig_terminal::tables;
 
 const HELP: &str = "\
@@ -77,7 +78,7 @@ pub(crate) async fn run(console: &mut Console, order: &Order) -> Result<(), Fail
         console.say("no result");
         return Ok(());
     }
-    for line in tables::lines(&found, console.screen.columns()) {
+    for line in tables::lines(&found, room()) {
         console.say(&line);
     }
     remember(console, &found);

@@ -6,14 +6,17 @@ use mig_types::{Action, wire};
 use serde_json::Value;
 
 use crate::output::Paint;
-use crate::text::{left, right, seconds};
+use crate::tables::{Side, Table, column, rows};
+use crate::text::seconds;
 
-/// The block of lines, painted by `paint`, and the actions in it.
+/// The block of lines, painted by `paint`, its table in so many columns; and the
+/// actions in it.
 pub fn block(
     answer: &Collection,
+    room: usize,
     paint: impl Fn(Paint, &str) -> String,
 ) -> (Vec<String>, Vec<Action>) {
-    let (lines, actions) = lines(answer);
+    let (lines, actions) = lines(answer, room);
     let edge = paint(Paint::BoldRed, "+------");
     let bar = paint(Paint::BoldRed, "|");
     let mut shown = vec![edge.clone()];
@@ -32,7 +35,7 @@ enum Line {
     Red(String),
 }
 
-fn lines(answer: &Collection) -> (Vec<Line>, Vec<Action>) {
+fn lines(answer: &Collection, room: usize) -> (Vec<Line>, Vec<Action>) {
     let data = || answer.items.iter().flat_map(|item| &item.data);
     let value = |name: &str| data().find(|datum| datum.name == name).map(|datum| &datum.value);
     // Nothing computed yet is zero of everything.
@@ -77,26 +80,37 @@ fn lines(answer: &Collection) -> (Vec<Line>, Vec<Action>) {
     lines.extend(versions("idle agents by version"));
     lines.push(Line::Red(String::new()));
     lines.push(Line::Plain(" Latest Actions:".to_owned()));
-    lines.push(Line::Plain(
-        " ----  ID  ---- + ----         Name         ---- + -Sent- + ----    Date    ---- + \
-         ---- Investigators ----"
-            .to_owned(),
-    ));
     let actions: Vec<Action> = data()
         .filter(|datum| datum.name == "action")
         .filter_map(|datum| wire::from_value(datum.value.clone()).ok())
         .collect();
-    lines.extend(actions.iter().map(|action| {
-        Line::Plain(format!(
-            " {}   {}   {}   {}   {}",
-            left(&action.id.to_string(), 14),
-            left(&action.name, 30),
-            right(&action.counters.sent.to_string(), 6),
-            seconds(action.lastupdatetime),
-            left(&names(action), 23)
-        ))
-    }));
+    // After the bar and a blank.
+    let table = table(&actions).lines(room.saturating_sub(2));
+    lines.extend(table.into_iter().map(|line| Line::Plain(format!(" {line}"))));
     (lines, actions)
+}
+
+fn table(actions: &[Action]) -> Table {
+    Table {
+        columns: vec![
+            column("----  ID  ----", 14, Side::Left, 0),
+            column("----         Name         ----", 30, Side::Left, 0),
+            column("-Sent-", 6, Side::Right, 1),
+            column("----    Date    ----", 20, Side::Left, 2),
+            column("---- Investigators ----", 23, Side::Left, 3),
+        ],
+        name: 1,
+        gap: "   ",
+        rows: rows(actions, |action| {
+            vec![
+                action.id.to_string(),
+                action.name.clone(),
+                action.counters.sent.to_string(),
+                seconds(action.lastupdatetime),
+                names(action),
+            ]
+        }),
+    }
 }
 
 /// Who signed an action.
@@ -108,10 +122,11 @@ pub fn names(action: &Action) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::width;
 
     fn shown(answer: &str) -> String {
         let answer = Collection::from_slice(answer.as_bytes()).unwrap();
-        let (lines, _) = lines(&answer);
+        let (lines, _) = lines(&answer, usize::MAX);
         let text = |line: Line| match line {
             Line::Plain(text) | Line::Red(text) => format!("|{text}\n"),
         };
@@ -130,6 +145,24 @@ mod tests {
         let body = include_str!("../tests/samples/dashboard.json");
         let expected = include_str!("../tests/samples/dashboard.txt");
         assert_eq!(shown(body), expected);
+    }
+
+    #[test]
+    fn the_table_fits_a_narrow_terminal() {
+        let body = include_str!("../tests/samples/dashboard.json");
+        let answer = Collection::from_slice(body.as_bytes()).unwrap();
+        for room in [40, 60, 80, 100] {
+            let (lines, actions) = block(&answer, room, |_, text| text.to_owned());
+            let from = lines.iter().position(|line| line.contains("Latest Actions:")).unwrap();
+            for line in &lines[from..] {
+                assert!(width(line) <= room, "{room}: {line:?}");
+            }
+            // What is needed to go on is always there.
+            for action in &actions {
+                assert!(lines.iter().any(|line| line.contains(&action.id.to_string())), "{room}");
+            }
+            assert!(!actions.is_empty());
+        }
     }
 
     #[test]

@@ -75,7 +75,10 @@ impl From<io::Error> for Failure {
 
 impl From<SignerError> for Failure {
     fn from(error: SignerError) -> Self {
-        let failure = Self::new(code::SIGNING, chain(&error));
+        // The person said no, or pressed ctrl-c in the pinentry.
+        let is_wish = matches!(error, SignerError::Cancelled);
+        let code = if is_wish { code::INTERRUPTED } else { code::SIGNING };
+        let failure = Self::new(code, chain(&error));
         match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,
@@ -91,6 +94,8 @@ impl From<ClientError> for Failure {
                 Self::new(code::SIGNING, format!("the API does not let you in: {message}"))
                     .hint("your key must be that of an active investigator, and your clock right")
             }
+            ClientError::Clock { .. } => Self::new(code::SIGNING, chain(&error))
+                .hint("set the clock of this machine: tokens and actions carry its time"),
             ClientError::Transport { .. } => Self::new(code::API, chain(&error))
                 .hint("check api.url in your configuration, and that the API runs"),
             ClientError::Api { status, .. } if status >= 500 => {

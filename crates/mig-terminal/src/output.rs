@@ -179,13 +179,26 @@ impl Output {
     }
 }
 
+/// Columns that a table may take: those of the terminal behind standard output,
+/// and as many as it wants where there is none.
+pub fn room() -> usize {
+    if io::stdout().is_terminal() { columns_of(&io::stdout()) } else { usize::MAX }
+}
+
 /// Columns of the terminal behind standard error, 80 when there is none.
 pub fn columns() -> usize {
-    #[cfg(unix)]
-    if let Ok(size) = rustix::termios::tcgetwinsize(io::stderr())
-        && size.ws_col > 0
-    {
-        return usize::from(size.ws_col);
+    columns_of(&io::stderr())
+}
+
+#[cfg(unix)]
+fn columns_of(stream: &impl std::os::fd::AsFd) -> usize {
+    match rustix::termios::tcgetwinsize(stream) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+        _ => 80,
     }
+}
+
+#[cfg(not(unix))]
+fn columns_of<T>(_stream: &T) -> usize {
     80
 }

@@ -1,11 +1,15 @@
 //! Configuration, key and API of one run.
 
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use mig_client::config::process_environment;
-use mig_client::{ApiClient, ClientConfig, Signer};
+use mig_client::{ApiClient, ClientConfig, Signer, SignerError};
 use mig_runtime::clock::{Clock, SystemClock};
+use mig_types::Fingerprint;
 
 use crate::failure::{Failure, chain};
 
@@ -49,7 +53,7 @@ impl Session {
     ///
     /// When no key is configured, or the key file cannot be used.
     pub fn signer(&self) -> Result<Arc<dyn Signer>, Failure> {
-        Ok(mig_client::signer::from_config(&self.config)?)
+        Ok(Arc::new(Patient(mig_client::signer::from_config(&self.config)?)))
     }
 
     /// A client of the API that calls itself `name`.
@@ -87,5 +91,38 @@ pub fn locate(path: Option<&Path>, context: Option<&str>) -> Option<PathBuf> {
             Some(home.join(format!(".migrc-{context}")))
         }
         (None, None) => ClientConfig::default_path(&process_environment),
+    }
+}
+
+/// Says what is waited for when a card takes its time. Keys elsewhere have a
+/// pinentry, which says so itself, perhaps on this very terminal.
+struct Patient(Arc<dyn Signer>);
+
+/// Cards that want no touch are quicker.
+const SOON: Duration = Duration::from_secs(2);
+
+#[async_trait]
+impl Signer for Patient {
+    async fn fingerprint(&self) -> Result<Fingerprint, SignerError> {
+        self.0.fingerprint().await
+    }
+
+    async fn is_on_card(&self) -> bool {
+        self.0.is_on_card().await
+    }
+
+    async fn sign(&self, data: &[u8]) -> Result<String, SignerError> {
+        let mut signing = self.0.sign(data);
+        if !io::stderr().is_terminal() || !self.0.is_on_card().await {
+            return signing.await;
+        }
+        tokio::select! {
+            signed = &mut signing => return signed,
+            () = tokio::time::sleep(SOON) => {}
+        }
+        // Nobody listens when it fails.
+        let notice = "waiting for gpg (touch your key or enter the PIN)...";
+        let _ = writeln!(io::stderr().lock(), "{notice}");
+        signing.await
     }
 }

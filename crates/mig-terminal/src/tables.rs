@@ -9,9 +9,11 @@ use crate::permissions;
 
 /// A name is not cut below this.
 const MIN_NAME: usize = 16;
+/// Except where there is nothing else to cut.
+const LEAST_NAME: usize = 6;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(crate) enum Side {
     Left,
     Right,
     /// As it is; only in the last place.
@@ -19,7 +21,7 @@ enum Side {
 }
 
 /// One column.
-struct Column {
+pub(crate) struct Column {
     heading: &'static str,
     width: usize,
     side: Side,
@@ -27,23 +29,28 @@ struct Column {
     expendable: u8,
 }
 
-const fn column(heading: &'static str, width: usize, side: Side, expendable: u8) -> Column {
+pub(crate) const fn column(
+    heading: &'static str,
+    width: usize,
+    side: Side,
+    expendable: u8,
+) -> Column {
     Column { heading, width, side, expendable }
 }
 
 /// Columns and the cells below them.
-struct Table {
-    columns: Vec<Column>,
+pub(crate) struct Table {
+    pub(crate) columns: Vec<Column>,
     /// Which column holds the name.
-    name: usize,
+    pub(crate) name: usize,
     /// Between columns.
-    gap: &'static str,
-    rows: Vec<Vec<String>>,
+    pub(crate) gap: &'static str,
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// Heading and rows in so many columns of a terminal.
-    fn lines(mut self, room: usize) -> Vec<String> {
+    pub(crate) fn lines(mut self, room: usize) -> Vec<String> {
         self.fit(room);
         let gap = self.gap.len();
         let heading = self.columns.iter().map(|column| column.heading);
@@ -73,6 +80,25 @@ impl Table {
         self.columns.iter().map(|column| column.width).sum::<usize>() + gaps
     }
 
+    /// What is left to do when nothing can be given up: numbers without blanks
+    /// before them, and very short names.
+    fn squeeze(&mut self, room: usize) {
+        for at in 0..self.columns.len() {
+            let widest = self.rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell));
+            let widest = widest.max().unwrap_or(0);
+            let too_much = self.width().saturating_sub(room);
+            if let Some(column) = self.columns.get_mut(at)
+                && column.side == Side::Right
+            {
+                column.width -= too_much.min(column.width.saturating_sub(widest));
+            }
+        }
+        let too_much = self.width().saturating_sub(room);
+        if let Some(name) = self.columns.get_mut(self.name) {
+            name.width = name.width.saturating_sub(too_much).max(LEAST_NAME);
+        }
+    }
+
     /// Gives columns up, and cuts the name, until the rest fits.
     fn fit(&mut self, room: usize) {
         loop {
@@ -85,7 +111,10 @@ impl Table {
                 return;
             }
             let goes = self.columns.iter().enumerate().max_by_key(|(_, column)| column.expendable);
-            let Some((at, Column { expendable: 1.., .. })) = goes else { return };
+            let Some((at, Column { expendable: 1.., .. })) = goes else {
+                self.squeeze(room);
+                return;
+            };
             self.columns.remove(at);
             for row in &mut self.rows {
                 row.remove(at);
@@ -225,7 +254,7 @@ fn table(found: &Found) -> Table {
     }
 }
 
-fn rows<T>(things: &[T], cells: impl Fn(&T) -> Vec<String>) -> Vec<Vec<String>> {
+pub(crate) fn rows<T>(things: &[T], cells: impl Fn(&T) -> Vec<String>) -> Vec<Vec<String>> {
     things.iter().map(cells).collect()
 }
 
@@ -277,13 +306,22 @@ mod tests {
 
     #[test]
     fn a_table_fits_the_terminal() {
-        for room in [60, 80, 100, 132, 153, 200] {
+        for room in [40, 60, 80, 100, 132, 153, 200] {
             let found = lines(&Found::Actions(vec![action(), action()]), room);
             for line in &found {
                 assert!(width(line) <= room, "{room}: {line:?}");
             }
             // What is needed to go on is always there.
             assert!(found[1].contains("28059862040578") && found[1].contains("completed"));
+        }
+        let agent = Agent {
+            id: AgentId::new(28_059_836_614_015).unwrap(),
+            name: "a-long-name.example.net".into(),
+            status: Some(AgentStatus::Destroyed),
+            ..Agent::default()
+        };
+        for line in &lines(&Found::Agents(vec![agent]), 40) {
+            assert!(width(line) <= 40, "{line:?}");
         }
     }
 }

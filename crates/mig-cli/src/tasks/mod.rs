@@ -13,7 +13,7 @@ use mig_module::Registry;
 use mig_module::args::{self, Flag, Kind, Options, Outcome};
 use mig_runtime::Shutdown;
 use mig_terminal::Session;
-use mig_terminal::failure::Failure;
+use mig_terminal::failure::{Failure, code};
 use mig_terminal::output::Output;
 
 /// The words and what they do. They win over modules of the same name;
@@ -52,13 +52,13 @@ pub(crate) async fn run(
 ) -> Result<u8, Failure> {
     let (word, rest) = args.split_first().ok_or_else(|| Failure::usage("no word was given"))?;
     match word.as_str() {
-        "actions" => show::actions(rest, output).await,
-        "action" => show::action(rest, output).await,
-        "results" => show::results(registry, rest, output).await,
+        "actions" => unless_interrupted(shutdown, show::actions(rest, output)).await,
+        "action" => unless_interrupted(shutdown, show::action(rest, output)).await,
+        "results" => unless_interrupted(shutdown, show::results(registry, rest, output)).await,
         "follow" => show::follow(registry, rest, output, shutdown).await,
         "agents" => show::agents(rest, output, shutdown).await,
         "status" => show::status(rest, output, shutdown).await,
-        "sign" => sign::sign(rest, output).await,
+        "sign" => unless_interrupted(shutdown, sign::sign(rest, output)).await,
         "verify" => sign::verify(rest, output).await,
         "cancel" => Err(Failure::usage(
             "nobody can take an action back: agents run it as soon as it reaches them",
@@ -69,6 +69,17 @@ pub(crate) async fn run(
         "completions" => completions::scripts(registry, rest, output),
         "man" => completions::manual(registry, output),
         other => Err(Failure::usage(format!("unknown word {other}"))),
+    }
+}
+
+/// Ctrl-C ends what only reads, and says so in the exit code.
+async fn unless_interrupted(
+    shutdown: &Shutdown,
+    work: impl Future<Output = Result<u8, Failure>>,
+) -> Result<u8, Failure> {
+    tokio::select! {
+        done = work => done,
+        () = shutdown.requested() => Err(Failure::new(code::INTERRUPTED, "interrupted")),
     }
 }
 

@@ -10,7 +10,7 @@ use mig_module::text::printable;
 use mig_runtime::Shutdown;
 use mig_terminal::dashboard;
 use mig_terminal::failure::Failure;
-use mig_terminal::output::{Output, columns};
+use mig_terminal::output::{Output, room};
 use mig_terminal::progress;
 use mig_terminal::tables;
 use mig_terminal::text::{compact, finished, moment, started};
@@ -58,8 +58,7 @@ fn table(found: &Found, options: &Options, output: &mut Output) -> Result<(), Fa
         output.say("no result");
         return Ok(());
     }
-    let room = if output.has_terminal() { columns() } else { usize::MAX };
-    tables::lines(found, room).iter().try_for_each(|line| output.line(line))
+    tables::lines(found, room()).iter().try_for_each(|line| output.line(line))
 }
 
 const ACTION: &str = "usage: mig action <id> [-c <file>] [--json]";
@@ -133,7 +132,8 @@ pub(super) async fn results(
     let api = session.api_with_any_key("cmd")?;
     let action = api.action(id).await?;
     let mut printer = Printer::new(registry, globals.show, globals.format);
-    for command in api.commands(&CommandQuery::of(id)).await? {
+    let mut commands = api.each_command(CommandQuery::of(id)).expecting(action.counters.sent);
+    while let Some(command) = commands.next().await? {
         // What still runs has no results yet.
         if command.status.is_final() {
             printer.command(command, output)?;
@@ -217,7 +217,8 @@ pub(super) async fn status(
             let text = api.get_text("dashboard").await?;
             output.line(text.trim_end())?;
         } else {
-            let (lines, _) = dashboard::block(&api.dashboard().await?, |_, text| text.to_owned());
+            let (lines, _) =
+                dashboard::block(&api.dashboard().await?, room(), |_, text| text.to_owned());
             lines.iter().try_for_each(|line| output.line(line))?;
         }
         if !again(every, shutdown).await {

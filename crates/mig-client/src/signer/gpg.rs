@@ -35,6 +35,8 @@ struct Key {
     primary: Fingerprint,
     /// The value of `--local-user`.
     user: String,
+    /// Whether its secret part is on a card.
+    on_card: bool,
 }
 
 impl GpgSigner {
@@ -197,6 +199,10 @@ impl Signer for GpgSigner {
         Ok(self.key().await?.primary.clone())
     }
 
+    async fn is_on_card(&self) -> bool {
+        self.key().await.is_ok_and(|key| key.on_card)
+    }
+
     async fn sign(&self, data: &[u8]) -> Result<String, SignerError> {
         let key = self.key().await?;
         // Preferences instead of a fixed hash: the large curves refuse SHA-256.
@@ -238,11 +244,14 @@ fn read_listing(listing: &str) -> Option<Key> {
     // Lower-case letters are what this very key may do; `#` says that its
     // secret part is elsewhere.
     let signs = secret.get(11).is_some_and(|capabilities| capabilities.contains('s'));
-    let here = secret.get(14).is_none_or(|token| *token != "#");
+    let token = secret.get(14).copied().unwrap_or_default();
+    let here = token != "#";
+    // A card's serial number; `+` is a key on disk.
+    let on_card = !matches!(token, "" | "#" | "+");
     // gpg prefers a signing subkey, which agents may not know: their copies of
     // the public key are as old as their installation.
     let user = if signs && here { format!("{primary}!") } else { primary.to_string() };
-    Some(Key { primary, user })
+    Some(Key { primary, user, on_card })
 }
 
 /// Keys of a `--with-colons` listing that are neither revoked nor expired.
@@ -306,6 +315,7 @@ fn failure(status: &[Vec<&str>]) -> Option<SignerError> {
         Some(11 | 87) => Some(SignerError::BadPassphrase),
         Some(17) => Some(SignerError::NoSecretKey { keyid: "the configured key".into() }),
         Some(54) => Some(SignerError::Unusable),
+        Some(62) => Some(SignerError::Timeout),
         Some(77) => Some(SignerError::NoAgent),
         Some(85) => Some(SignerError::NoPinentry),
         Some(99) => Some(SignerError::Cancelled),

@@ -24,6 +24,11 @@ pub trait Signer: Send + Sync {
     /// Signs `data` and returns the signature in one line. May wait for a
     /// person to enter a passphrase or touch a card.
     async fn sign(&self, data: &[u8]) -> Result<String, SignerError>;
+
+    /// Whether the key is on a card, which may want to be touched.
+    async fn is_on_card(&self) -> bool {
+        false
+    }
 }
 
 /// Why nothing was signed.
@@ -42,6 +47,8 @@ pub enum SignerError {
     BadPassphrase,
     #[error("signing was cancelled")]
     Cancelled,
+    #[error("nobody answered in time when the key was asked for")]
+    Timeout,
     #[error("gpg cannot ask for the passphrase")]
     NoPinentry,
     #[error("gpg cannot reach its agent")]
@@ -74,10 +81,20 @@ impl SignerError {
             Self::NoPinentry => {
                 Some("install a pinentry, set GPG_TTY=$(tty), or set MIGPGPPASSPHRASE")
             }
+            Self::Timeout => Some("try again, and answer the pinentry or touch the card"),
             Self::NoAgent => Some("try gpgconf --launch gpg-agent"),
             Self::Card => Some("insert the card and try gpg --card-status"),
             Self::Unusable => Some("the key may have expired: see gpg --list-secret-keys"),
             Self::WeakHash { .. } => Some("remove digest-algo from gpg.conf"),
+            Self::ReadKey { .. } => {
+                Some("MIG_SIGNING_KEY, or --key, is the path of a file that you can read")
+            }
+            Self::Software(SignError::Expired { .. }) => {
+                Some("extend the key, and give its public half to the API and the agents again")
+            }
+            Self::Software(_) => {
+                Some("export it with gpg --armor --export-secret-keys, without a passphrase")
+            }
             _ => None,
         }
     }

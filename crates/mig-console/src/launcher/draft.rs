@@ -8,7 +8,7 @@ use mig_terminal::failure::{Failure, chain};
 use mig_types::{Action, Agent, Fingerprint, Operation, Timestamp};
 
 /// Most of compressed parameters that is unpacked, in bytes.
-const MAX_PARAMETERS: usize = 64 * 1024 * 1024;
+pub(super) const MAX_PARAMETERS: usize = 64 * 1024 * 1024;
 
 /// An action in the making. Whatever is signed cannot change under its
 /// signatures: each change drops them and says how many.
@@ -79,6 +79,28 @@ impl Draft {
         })?;
         operations.remove(number);
         Ok(self.changed())
+    }
+
+    /// Takes the action as somebody edited it, who was shown `before`. Only
+    /// description and threat can change under signatures.
+    pub(super) fn replace(&mut self, before: &Action, mut after: Action) -> usize {
+        // Whoever signs, and what the platform says of it, is not edited.
+        after.pgpsignatures = std::mem::take(&mut self.action.pgpsignatures);
+        after.id = self.action.id;
+        let is_signed_the_same = after.name == before.name
+            && after.target == before.target
+            && after.validfrom == before.validfrom
+            && after.expireafter == before.expireafter
+            && after.operations == before.operations;
+        if after.target != before.target {
+            self.evaluated = None;
+        }
+        if is_signed_the_same {
+            // Compressed as it was signed.
+            after.operations = self.action.operations.take();
+        }
+        self.action = after;
+        if is_signed_the_same { 0 } else { self.changed() }
     }
 
     /// Of all operations, those to come as well.
@@ -219,6 +241,23 @@ mod tests {
         let mut draft = signed();
         assert_eq!(draft.describe("setthreat", "family", "backdoor").unwrap(), 0);
         assert_eq!(draft.action.pgpsignatures.len(), 2);
+    }
+
+    #[test]
+    fn an_edited_action_keeps_signatures_that_still_fit() {
+        let before = Action { pgpsignatures: Vec::new(), ..signed().action };
+        let mut draft = signed();
+        let mut described = before.clone();
+        "wiki".clone_into(&mut described.description.url);
+        assert_eq!(draft.replace(&before, described), 0);
+        assert_eq!(draft.action.pgpsignatures.len(), 2);
+        assert_eq!(draft.action.description.url, "wiki");
+        let mut renamed = before.clone();
+        "other".clone_into(&mut renamed.name);
+        // Signatures are not written by hand.
+        renamed.pgpsignatures.push("three".into());
+        assert_eq!(draft.replace(&before, renamed), 2);
+        assert!(draft.action.pgpsignatures.is_empty());
     }
 
     #[test]

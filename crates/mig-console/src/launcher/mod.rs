@@ -1,6 +1,7 @@
 //! Building an action, signing it, and sending it off.
 
 mod draft;
+mod edit;
 mod times;
 
 use mig_client::search::Kind;
@@ -26,6 +27,7 @@ check                     tell whether the platform would take the action, witho
 compress <true|false>     request parameter compression in the action
 deloperation <opnum>      remove operation numbered <opnum> from operations array, count starts at zero
 details                   display the action details
+edit                      open the action in your editor ($VISUAL or $EDITOR)
 exit                      exit this mode
 help                      show this help
 json <pack>               show the json of the action, on one line with pack
@@ -94,6 +96,11 @@ async fn obey(console: &mut Console, order: &Order, draft: &mut Draft) -> Result
             told(console, draft.remove(number)?);
         }
         "details" => console.say(&draft.details()),
+        "edit" => {
+            order.alone()?;
+            let dropped = edit::run(console, draft).await?;
+            told(console, dropped);
+        }
         "json" => match order.rest()[..] {
             [] => console.say(&json(&shown(&draft.action))?),
             ["pack"] => console.say(
@@ -211,9 +218,13 @@ async fn list_agents(console: &mut Console, draft: &mut Draft) -> Result<(), Fai
         return Err(Failure::usage(message));
     }
     evaluate(console, draft).await?;
-    console.say("----    ID      ---- + ----         Name         -------");
+    console.screen.row("----    ID      ---- + ----         Name         -------");
     for agent in draft.evaluated.iter().flatten() {
-        console.say(&format!("{}   {}", right(&agent.id.to_string(), 20), printable(&agent.name)));
+        console.screen.row(&format!(
+            "{}   {}",
+            right(&agent.id.to_string(), 20),
+            printable(&agent.name)
+        ));
         console.saw(Kind::Agent, &agent.id);
     }
     Ok(())

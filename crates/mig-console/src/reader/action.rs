@@ -197,18 +197,21 @@ async fn show_results(console: &Console, order: &Order, action: &Action) -> Resu
 
 async fn list(console: &mut Console, order: &Order, action: &Action) -> Result<(), Failure> {
     let (show, filters) = list_words(&order.rest())?;
-    let found = results::commands(console, action.id, show).await?;
-    console.say(&".".repeat(found.len() / 50 + 1));
-    let rows: Vec<(&Command, String)> = found
-        .iter()
-        .map(|command| (command, row(command)))
-        .filter(|(_, row)| filters.iter().all(|filter| filter.passes(row)))
-        .collect();
-    if !rows.is_empty() {
-        console.say("---- Command ID ----    ---- Agent Name & ID----");
+    let mut found = results::commands(console, action.id, show);
+    let (mut count, mut rows) = (0_usize, Vec::new());
+    while let Some(command) = console.call(found.next()).await? {
+        count += 1;
+        let text = row(&command);
+        if filters.iter().all(|filter| filter.passes(&text)) {
+            rows.push((command.id, command.agent.id, text));
+        }
     }
-    for (_, row) in &rows {
-        console.say(row);
+    console.say(&".".repeat(count / 50 + 1));
+    if !rows.is_empty() {
+        console.screen.row("---- Command ID ----    ---- Agent Name & ID----");
+    }
+    for (_, _, row) in &rows {
+        console.screen.row(row);
     }
     let what = match show {
         Show::All => "have returned",
@@ -216,9 +219,9 @@ async fn list(console: &mut Console, order: &Order, action: &Action) -> Result<(
         Show::NotFound => "have found nothing",
     };
     console.say(&format!("{} agents {what}", rows.len()));
-    for (command, _) in rows.iter().rev() {
-        console.saw(Kind::Command, &command.id);
-        console.saw(Kind::Agent, &command.agent.id);
+    for (command, agent, _) in rows.iter().rev() {
+        console.saw(Kind::Command, command);
+        console.saw(Kind::Agent, agent);
     }
     Ok(())
 }

@@ -105,12 +105,12 @@ async fn last_actions(console: &mut Console, id: AgentId, count: usize) -> Resul
         console.say("no command found");
         return Ok(());
     }
-    console.say(
+    console.screen.row(
         "-------  ID  ------- + --------    Action Name ------- + ----    Date    ---- +  \
          -- Status --",
     );
     for command in &commands {
-        console.say(&format!(
+        console.screen.row(&format!(
             "{}     {}   {}    {}",
             command.id,
             left(&command.action.name, 30),

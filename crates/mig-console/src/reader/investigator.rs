@@ -201,12 +201,12 @@ async fn last_actions(
         console.say("no action found");
         return Ok(());
     }
-    console.say(
+    console.screen.row(
         "----- ID ----- + --------    Action Name ------- + ----------- Target   ---------- + \
          ----    Date    ---- +  -- Status --",
     );
     for action in &actions {
-        console.say(&format!(
+        console.screen.row(&format!(
             "{}     {}   {}   {}    {}",
             action.id,
             left(&action.name, 30),
