@@ -7,7 +7,8 @@ use mig_module::text::printable;
 use mig_terminal::results::{self, Line};
 use mig_types::{Action, Command, CommandStatus, wire};
 
-use crate::globals::{Format, Show};
+use crate::globals::{Format, Globals, Show};
+use crate::render::Render;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::{Output, Paint};
 
@@ -16,6 +17,8 @@ pub(crate) struct Printer<'a> {
     registry: &'a Registry,
     show: Show,
     format: Format,
+    /// Commands are kept for a map instead of being printed.
+    on_map: bool,
     /// Commands that were shown.
     shown: u64,
     found: u64,
@@ -29,11 +32,12 @@ pub(crate) struct Printer<'a> {
 }
 
 impl<'a> Printer<'a> {
-    pub(crate) fn new(registry: &'a Registry, show: Show, format: Format) -> Self {
+    pub(crate) fn new(registry: &'a Registry, globals: &Globals) -> Self {
         Self {
             registry,
-            show,
-            format,
+            show: globals.show,
+            format: globals.format,
+            on_map: globals.render != Render::Text,
             shown: 0,
             found: 0,
             by_status: BTreeMap::new(),
@@ -72,6 +76,12 @@ impl<'a> Printer<'a> {
             self.refusal(&command, &agent);
         }
         match self.format {
+            _ if self.on_map => {
+                if wanted && success {
+                    self.kept.push(command);
+                }
+                Ok(())
+            }
             Format::Json => {
                 self.kept.push(command);
                 Ok(())
@@ -121,6 +131,11 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
+    /// The commands for a map.
+    pub(crate) fn take_kept(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.kept)
+    }
+
     fn refusal(&mut self, command: &Command, agent: &str) {
         let mut reasons: Vec<&String> =
             command.results.iter().flatten().filter_map(|r| r.errors.as_ref()).flatten().collect();
@@ -145,7 +160,7 @@ impl<'a> Printer<'a> {
 
     /// What is said when all is printed.
     pub(crate) fn summary(&mut self, action: &Action, output: &mut Output) -> Result<(), Failure> {
-        if self.format == Format::Json {
+        if self.format == Format::Json && !self.on_map {
             let document = serde_json::json!({ "action": action, "commands": self.kept });
             output.line(&wire::to_string(&document).unwrap_or_default())?;
         }
