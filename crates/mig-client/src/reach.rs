@@ -58,12 +58,10 @@ fn step(error: &(dyn Error + 'static)) -> Option<Unreached> {
         return Some(tls(error));
     }
     if let Some(error) = error.downcast_ref::<io::Error>() {
-        // An error of TLS travels inside one of the system's, whose own source
-        // skips it.
-        if let Some(inner) = error.get_ref()
-            && let Some(error) = inner.downcast_ref::<TlsError>()
-        {
-            return Some(tls(error));
+        // An error of TLS travels inside one or two of the system's, whose own
+        // sources skip it.
+        if let Some(inner) = error.get_ref() {
+            return step(inner);
         }
         match error.kind() {
             io::ErrorKind::ConnectionRefused => return Some(Unreached::Refused),

@@ -141,7 +141,10 @@ fn blocks(help: &str) -> Vec<Block<'_>> {
                 blocks.push(Block::Heading(text.trim_end_matches(':')));
             }
             (0, _) => blocks.push(Block::Text(vec![text])),
-            (_, Some(Block::Term(at, _, lines))) if indent > *at => lines.push(text),
+            // Some list long options alone further in, below short ones.
+            (_, Some(Block::Term(at, _, lines))) if indent > *at && !text.starts_with("--") => {
+                lines.push(text);
+            }
             (_, last) => match (term(text), last) {
                 (Some((term, about)), _) => {
                     let about = Some(about).filter(|about| !about.is_empty());
@@ -185,6 +188,7 @@ options, anywhere:
     -target-found <id> only agents
   -d, --debug
           Say more
+      --openapi  Say all
 
 examples:
     mig ask \"x\"
@@ -204,13 +208,17 @@ or not.";
             Block::Term(4, "-y, --yes", vec!["no countdown"]),
             Block::Term(4, "-target-found <id>", vec!["only agents"]),
             Block::Term(2, "-d, --debug", vec!["Say more"]),
+            Block::Term(6, "--openapi", vec!["Say all"]),
             Block::Heading("examples"),
             Block::Sample(vec!["mig ask \"x\"", ".hidden"]),
             Block::Heading("That is all"),
             Block::Text(vec!["or not."]),
         ];
         assert_eq!(found, expected);
-        assert_eq!(options(HELP), ["--debug", "--yes", "-c", "-d", "-target-found", "-y"]);
+        assert_eq!(
+            options(HELP),
+            ["--debug", "--openapi", "--yes", "-c", "-d", "-target-found", "-y"]
+        );
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Lab {
         Ok(())
     }
 
-    fn api_address(&self) -> anyhow::Result<SocketAddr> {
+    pub(super) fn api_address(&self) -> anyhow::Result<SocketAddr> {
         let url = self.platform.api_url();
         let address = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
         Ok(address.context("no address")?.parse()?)
@@ -142,7 +142,7 @@ fn own(lab: &Lab) -> anyhow::Result<Vec<Fault<'static>>> {
             .migrc("[api]\nurl = ftp://h/\n"),
         Fault::new("a macro without a target", CONFIG, "name:target", "config check")
             .migrc("[api]\nurl = http://h/\n[targets]\nmacro = x\n"),
-        Fault::new("a directory in place of the file", CONFIG, "cannot read", "config check")
+        Fault::new("a directory in place of the file", CONFIG, "cannot be read", "config check")
             .args(&["-c", "/"]),
         Fault::new("no file with the passphrase", CONFIG, "MIGPGPPASSPHRASE_FILE", "config check")
             .env("MIGPGPPASSPHRASE_FILE", none),
@@ -270,8 +270,12 @@ fn rights(lab: &Lab) -> anyhow::Result<usize> {
 pub(super) fn faults(lab: &Lab) -> anyhow::Result<usize> {
     let parts = [own(lab)?, network(lab)?, tls(lab)?, token(lab)?];
     let all: Vec<Fault<'_>> = parts.into_iter().flatten().collect();
-    for fault in &all {
-        lab.diagnose("alice", fault)?;
-    }
+    // All of them, so that one run tells everything.
+    let wrong: Vec<String> = all
+        .iter()
+        .filter_map(|fault| lab.diagnose("alice", fault).err())
+        .map(|error| format!("{error:#}"))
+        .collect();
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(all.len() + rights(lab)?)
 }

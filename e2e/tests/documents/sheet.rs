@@ -66,6 +66,8 @@ struct Plain(Vec<(Regex, &'static str)>);
 impl Plain {
     fn new() -> anyhow::Result<Self> {
         let rules = [
+            // How often somebody looked.
+            (r"(?m)^status=.*\n", ""),
             (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| \+0000 UTC| UTC)?", "TIME"),
             (r"\b[0-9A-F]{40}\b", "KEY"),
             (r"\b[0-9A-F]{4}…[0-9A-F]{4}\b", "KEY"),
