@@ -261,7 +261,7 @@ fn rights(lab: &Lab) -> anyhow::Result<usize> {
     }
     without(Permissions::NONE)?;
     change(InvestigatorChange::Status(InvestigatorStatus::Disabled))?;
-    lab.diagnose("bob", &Fault::new("disabled", TOKEN, "not active", "setstatus"))?;
+    lab.diagnose("bob", &Fault::new("disabled", TOKEN, "does not let you in", "setstatus"))?;
     change(InvestigatorChange::Status(InvestigatorStatus::Active))?;
     Ok(faults + 1)
 }

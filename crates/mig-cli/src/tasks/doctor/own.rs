@@ -20,8 +20,10 @@ pub(super) fn file(session: &Session, findings: &mut Findings) {
             findings.note(Hop::Config, format!("macro {name} is no target: {error}"));
         }
     }
+    // One of the environment is not in the file.
     #[cfg(unix)]
     if config.apikey.is_some()
+        && std::env::var_os("MIG_API_KEY").is_none_or(|key| key.is_empty())
         && let Ok(metadata) = std::fs::metadata(&session.path)
     {
         use std::os::unix::fs::PermissionsExt as _;

@@ -259,7 +259,8 @@ fn door(session: &Session, message: &str) -> &'static str {
     if session.config.apikey.is_some() {
         "the API key is wrong or withdrawn: an administrator makes a new one in mig-console"
     } else if says("unknown entity") || says("unknown key") || says("not found in") {
-        "the API does not have your key: an administrator adds it with create investigator"
+        "the API does not know your key, or you are disabled: an administrator adds it with \
+         create investigator, or enables you with setstatus active"
     } else if says("not active") {
         "you are disabled: an administrator enables you with setstatus in mig-console"
     } else if says("expired or its time") {
