@@ -377,6 +377,19 @@ create index if not exists agents_name_idx on agents (lower(name) text_pattern_o
 insert into mig_schema (version, name) values (9, '0009_names')
     on conflict do nothing;
 
+-- The API reads there whether a scheduler works and reaches the relay.
+
+do $grants$
+begin
+    if exists (select from pg_roles where rolname = 'migapi') then
+        grant select on mig_leases to migapi;
+    end if;
+end
+$grants$;
+
+insert into mig_schema (version, name) values (10, '0010_presence')
+    on conflict do nothing;
+
 do $members$
 declare
     member text;

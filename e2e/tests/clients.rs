@@ -1,11 +1,21 @@
 //! The small programs, and the words of `mig` beside its modules.
 
+#[path = "clients/crooked.rs"]
+mod crooked;
+#[path = "clients/doctor.rs"]
+mod doctor;
+#[path = "clients/map.rs"]
+mod map;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use mig_e2e::operator::{program, tool};
-use mig_testkit::{AgentOptions, Outcome, TestPlatform};
+use mig_e2e::terminal::Terminal;
+use mig_testkit::{AgentOptions, Outcome, TestPlatform, until};
 use mig_types::{Acl, AclEntry, Action};
 
 /// A platform with one agent, which wants two signatures for `netstat`.
@@ -28,6 +38,7 @@ impl Lab {
             name: "web1".to_owned(),
             tags: vec![("operator".to_owned(), "it".to_owned())],
             acl,
+            settings: vec!["discoverpublicip = on".to_owned()],
             ..AgentOptions::default()
         })?;
         platform.wait_agents(1)?;
@@ -38,15 +49,20 @@ impl Lab {
         self.platform.directory().join(name).display().to_string()
     }
 
-    /// Runs a program as an investigator.
-    fn run(&self, who: &str, name: &str, args: &[&str]) -> anyhow::Result<Outcome> {
+    /// A program of an investigator, not yet started.
+    fn command(&self, who: &str, name: &str, args: &[&str]) -> anyhow::Result<Command> {
         let person = self.platform.investigator(who)?;
         let mut command = program(name, self.platform.directory())?;
         command.args(args).env("HOME", person.home());
         command.env("MIG_SIGNING_KEY", person.secret_key_file()).env("MIG_YES", "1");
         command.env_remove("MIG_CONFIG").env_remove("MIG_CONTEXT").env_remove("GNUPGHOME");
-        command.stdin(std::process::Stdio::null());
-        Ok(command.output()?.into())
+        command.stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Runs a program as an investigator.
+    fn run(&self, who: &str, name: &str, args: &[&str]) -> anyhow::Result<Outcome> {
+        Ok(self.command(who, name, args)?.output()?.into())
     }
 
     /// The same, which must end with that code and say those texts.
@@ -92,6 +108,8 @@ fn the_small_programs_do_what_scripts_need() -> anyhow::Result<()> {
     let file = lab.unsigned("question.json", &question)?;
     generator(&lab, &file)?;
     verifier(&lab, &file)?;
+    examples(&lab)?;
+    watches(&lab)?;
     search(&lab)
 }
 
@@ -126,7 +144,7 @@ fn generator(lab: &Lab, file: &str) -> anyhow::Result<()> {
     lab.expect(0, ALICE, &["actions", "status=completed"], &[&id, "completed"])?;
     lab.expect(0, ALICE, &["actions", "--json"], &["{\"id\":"])?;
     lab.expect(2, ALICE, &["cancel", &id], &["nobody can take an action back"])?;
-    Ok(())
+    map::drawn(lab, &id)
 }
 
 fn verifier(lab: &Lab, file: &str) -> anyhow::Result<()> {
@@ -193,6 +211,65 @@ fn search(lab: &Lab) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is watched is shown again and again, until ctrl-c.
+fn watches(lab: &Lab) -> anyhow::Result<()> {
+    for (args, text) in [
+        (["status", "--watch", "1s"], "Agents & Endpoints summary"),
+        (["agents", "--watch", "1s"], " web1 "),
+    ] {
+        let path = lab.file("watched");
+        let mut command = lab.command("alice", "mig", &args)?;
+        let mut child = command.stdout(fs::File::create(&path)?).spawn()?;
+        let seen = until("the second look", Duration::from_mins(1), || {
+            let printed = fs::read_to_string(&path).ok()?;
+            (printed.matches(text).count() > 1).then_some(())
+        });
+        let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.context("no pid")?, rustix::process::Signal::INT)?;
+        let status = child.wait()?;
+        seen?;
+        assert_eq!(status.code(), Some(0), "{args:?}");
+    }
+    lab.expect(2, ALICE, &["status", "--watch", "soon"], &["--watch"])?;
+    Ok(())
+}
+
+/// The programs that show how to use the client crate; built with all targets.
+fn examples(lab: &Lab) -> anyhow::Result<()> {
+    let at = lab.platform.directory().join("evidence").display().to_string();
+    let run = |name: &str, args: &[&str]| -> anyhow::Result<Outcome> {
+        // As the clients are run; only the program is another one.
+        let alike = lab.command("alice", "mig", args)?;
+        let path = Path::new(alike.get_program()).with_file_name("examples").join(name);
+        let mut command = tool(&path.display().to_string());
+        command.args(args).stdin(Stdio::null());
+        for (key, value) in alike.get_envs() {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        let output = command.output().with_context(|| {
+            format!("{} is not built; run: cargo build --workspace --examples", path.display())
+        })?;
+        Ok(output.into())
+    };
+    let agents = run("agents", &["allonline"])?;
+    assert!(agents.stdout.trim_end().ends_with(" web1 linux"), "{agents:#?}");
+    let asked = run("ask", &["name='web1'", &at, "a,b"])?;
+    assert_eq!((asked.code, asked.stdout.as_str()), (Some(0), "web1 success yes\n"), "{asked:#?}");
+    let id = asked.stderr.lines().find_map(|line| line.strip_prefix("action "));
+    let results = run("results", &[id.context("no id")?])?;
+    let command: serde_json::Value = serde_json::from_str(&results.stdout)?;
+    assert_eq!(
+        (&command["status"], &command["agent"]["name"]),
+        (&"success".into(), &"web1".into())
+    );
+    let refused = run("ask", &["nam =", &at, "x"])?;
+    assert_eq!(refused.code, Some(1), "{refused:#?}");
+    Ok(())
+}
+
 #[test]
 fn an_action_goes_from_hand_to_hand_until_it_may_run() -> anyhow::Result<()> {
     let lab = Lab::new()?;
@@ -246,27 +323,37 @@ fn an_action_goes_from_hand_to_hand_until_it_may_run() -> anyhow::Result<()> {
 fn configuration_and_doctor_say_what_is_wrong() -> anyhow::Result<()> {
     let mut lab = Lab::new()?;
     let texts = [
+        "ok      config: ",
         "ok      key: signs as ",
-        "ok      platform: an API answers at http://127.0.0.1:",
-        "ok      platform: its clock agrees with ours",
-        "ok      platform: it lets you in",
+        "ok      key: a signature was made",
+        "-       gpg: not checked",
+        "ok      network: an API answers at http://127.0.0.1:",
+        "note    tls: there is none",
+        "ok      clock: the API's clock agrees with ours",
+        "ok      token: the API knows you",
+        "ok      permission: action_create",
+        "ok      database: the API reaches its database",
+        "ok      broker: a scheduler works and reaches the relay",
+        "ok      agents: agents are online",
         "everything is in place",
     ];
     lab.expect(0, ALICE, &["doctor"], &texts)?;
+    lab.expect(0, ALICE, &["doctor", "--json"], &["{\"broken\":[],\"findings\":[{"])?;
+    lab.expect(2, ALICE, &["doctor", "--timeout", "soon"], &["--timeout"])?;
+    let faults = doctor::faults(&lab)?;
+    assert!(faults >= 20, "{faults} faults");
     let home = lab.platform.investigator("alice")?.home().to_owned();
-    let stranger = mig_testkit::TestInvestigator::create("eve", lab.platform.directory())?;
-    let key = stranger.secret_key_file().display().to_string();
-    let texts = ["BROKEN  platform: the API does not let you in", "something is broken"];
-    lab.expect(1, ALICE, &["doctor", "-key", &key], &texts)?;
 
     let at = |name: &str| home.join(name).display().to_string();
     let (lab_file, url) = (at(".migrc-lab"), lab.platform.api_url());
+    let stranger = mig_testkit::TestInvestigator::create("mallory", lab.platform.directory())?;
     let key = stranger.fingerprint().to_string().to_lowercase();
     let init = ["config", "init", "--context", "lab", "-url", &url, "-keyid", &key];
     lab.expect(0, ALICE, &init, &["created configuration file at"])?;
     assert!(fs::read_to_string(&lab_file)?.contains(stranger.fingerprint().as_str()));
     lab.expect(2, ALICE, &init, &["exists already"])?;
     lab.expect(2, ALICE, &["config", "init", "-c", &at("new")], &["-url is needed"])?;
+    asked_for(&lab, &at("asked"), &url)?;
     let bad = ["config", "init", "-c", &at("new"), "-url", "ftp://h/", "-keyid", "x"];
     lab.expect(2, ALICE, &bad, &["http://"])?;
     assert!(!Path::new(&at("new")).exists());
@@ -276,16 +363,24 @@ fn configuration_and_doctor_say_what_is_wrong() -> anyhow::Result<()> {
     lab.expect(2, ALICE, &["config", "check", "-c", &at("odd")], &["proxy"])?;
     lab.expect(0, ALICE, &["config", "show"], &["macro = \"allonline:status='online'\""])?;
     lab.expect(2, ALICE, &["config"], &["usage: mig config init"])?;
-    lab.expect(
-        1,
-        ALICE,
-        &["doctor", "-c", &at("none")],
-        &["BROKEN  configuration: no configuration"],
-    )?;
 
     completions(&lab)?;
     lab.platform.stop_server("mig-standalone")?;
-    lab.expect(1, ALICE, &["doctor"], &["BROKEN  platform: cannot reach the API"])?;
+    lab.expect(4, ALICE, &["doctor"], &["BROKEN  network: cannot reach the API"])?;
+    Ok(())
+}
+
+/// On a terminal what is missing is asked for.
+fn asked_for(lab: &Lab, path: &str, url: &str) -> anyhow::Result<()> {
+    let key = lab.platform.investigator("alice")?.fingerprint().to_string();
+    let command = lab.command("alice", "mig", &["config", "init", "-c", path, "-keyid", &key])?;
+    let mut terminal = Terminal::start(&command, 80)?;
+    terminal.prompt("URL of API? (e.g., https://mig.example.net/api/v1/)>")?;
+    terminal.keys(&format!("{url}\r"))?;
+    terminal.wait("created configuration file at")?;
+    assert!(terminal.end()?.success());
+    lab.expect(0, ALICE, &["doctor", "-c", path], &["everything is in place"])?;
+    assert_eq!(lab.expect(0, ALICE, &["config", "macros", "-c", path], &[])?.stdout, "allonline\n");
     Ok(())
 }
 
@@ -300,5 +395,7 @@ fn completions(lab: &Lab) -> anyhow::Result<()> {
     lab.expect(2, ALICE, &["completions", "tcsh"], &["usage: mig completions"])?;
     let page = lab.expect(0, ALICE, &["man"], &[".SH \"MODULE FILE\""])?;
     assert!(page.stdout.starts_with(".TH MIG 1 "), "{}", page.stdout);
+    lab.expect(0, ALICE, &["man", "targets"], &[".TH MIG-TARGETS 7 "])?;
+    lab.expect(2, ALICE, &["man", "woman"], &["usage: mig man"])?;
     Ok(())
 }

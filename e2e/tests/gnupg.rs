@@ -442,6 +442,51 @@ fn is_told_what_is_wrong(person: &Person<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What `mig doctor` says of the same faults: the hop and the way out.
+fn the_doctor_names_it(person: &Person<'_>, carol: &Fingerprint) -> anyhow::Result<()> {
+    let gpg = person.gpg;
+    let well = person.mig(carol.as_str(), &["doctor"])?;
+    assert_eq!(well.code, Some(0), "{well:#?}");
+    for line in ["ok      gpg: gpg (GnuPG", "ok      key: a signature was made"] {
+        assert!(well.stdout.contains(line), "{well:#?}");
+    }
+    let old = ago(2 * DAY);
+    let lapsed = gpg.generate("lapsed", ["ed25519", "sign", "1d"], &[&old])?;
+    let revoked = gpg.generate("withdrawn", ["ed25519", "sign", "never"], &[])?;
+    gpg.import(&gpg.revocation(&revoked)?)?;
+    let passphrase = ["--passphrase", "correct horse"];
+    let locked = gpg.generate("closed", ["ed25519", "sign", "never"], &passphrase)?;
+    let configuration = gpg.home().join("gpg-agent.conf");
+    std::fs::write(configuration, "pinentry-program /nonexistent/pinentry\n")?;
+    gpg.lock();
+    let unknown = "0123456789ABCDEF0123456789ABCDEF01234567";
+    let wrong = &[("MIGPGPPASSPHRASE", "battery staple")][..];
+    for (keyid, environment, line, hint) in [
+        (lapsed.as_str(), &[][..], "BROKEN  key: it expired at ", "--quick-set-expire"),
+        (revoked.as_str(), &[], "BROKEN  key: it is revoked", "create investigator"),
+        (unknown, &[], "BROKEN  key: no secret key for", "gpg --list-secret-keys"),
+        (locked.as_str(), wrong, "BROKEN  key: wrong passphrase", "MIGPGPPASSPHRASE"),
+        (locked.as_str(), &[], "BROKEN  gpg: gpg cannot ask", "install a pinentry"),
+    ] {
+        let outcome = person.mig_with(keyid, &["doctor"], environment)?;
+        assert_eq!(outcome.code, Some(3), "{line}: {outcome:#?}");
+        let mut lines = outcome.stdout.lines().skip_while(|told| !told.starts_with(line));
+        assert!(lines.next().is_some(), "{line}: {outcome:#?}");
+        let told = lines.next().unwrap_or_default();
+        assert!(told.starts_with("        hint: ") && told.contains(hint), "{line}: {outcome:#?}");
+        assert!(outcome.stdout.contains("ok      network: an API answers"), "{outcome:#?}");
+    }
+    let url = person.platform.api_url();
+    let elsewhere = format!("[api]\nurl = {url}\n[gpg]\nhome = /nonexistent/\nkeyid = {carol}\n");
+    let path = person.home.path().join("elsewhere");
+    std::fs::write(&path, elsewhere)?;
+    let path = path.display().to_string();
+    let outcome = person.mig(carol.as_str(), &["doctor", "-c", &path])?;
+    assert_eq!(outcome.code, Some(3), "{outcome:#?}");
+    assert!(outcome.stdout.contains("BROKEN  gpg: gpg.home is /nonexistent/"), "{outcome:#?}");
+    Ok(())
+}
+
 #[test]
 fn an_investigator_signs_with_their_own_gpg() {
     let Some(gpg) = gnupg().unwrap() else { return };
@@ -457,4 +502,5 @@ fn an_investigator_signs_with_their_own_gpg() {
     let person = Person::new(&platform, &gpg).unwrap();
     asks_and_is_answered(&person, &key).unwrap();
     is_told_what_is_wrong(&person).unwrap();
+    the_doctor_names_it(&person, &key).unwrap();
 }

@@ -2,8 +2,12 @@
 //! embedded pair, and on PostgreSQL with RabbitMQ over TLS.
 
 use std::path::Path;
+use std::time::Duration;
 
-use mig_testkit::{AgentOptions, Outcome, TestInvestigator, TestPlatform};
+use anyhow::{Context as _, bail};
+use mig_testkit::{
+    AgentOptions, Backends, Outcome, Servers, TestInvestigator, TestPlatform, until,
+};
 use mig_types::{Acl, AclEntry};
 
 fn entry(people: &[TestInvestigator], minimumweight: i64) -> AclEntry {
@@ -173,12 +177,51 @@ fn comparable(lines: &[String]) -> Vec<String> {
         .collect()
 }
 
+/// Waits until the doctor ends with that code and line: servers need a moment
+/// to notice.
+fn doctor_says(platform: &TestPlatform, code: i32, line: &str) -> anyhow::Result<()> {
+    let mut last = None;
+    let said = until(line, Duration::from_mins(1), || {
+        let outcome = platform.mig("alice", &["doctor"]).ok()?;
+        let found = outcome.code == Some(code) && outcome.stdout.contains(line);
+        last = Some(outcome);
+        found.then_some(())
+    });
+    said.with_context(|| format!("{last:#?}"))
+}
+
+/// Broker, scheduler, database: each is taken away, named, and given back.
+fn what_is_away_is_named(platform: &mut TestPlatform) -> anyhow::Result<()> {
+    let well = "everything is in place";
+    let database = "BROKEN  database: the API says: database is not reachable";
+    doctor_says(platform, 0, well)?;
+    backends(platform)?.rabbitmq.stop()?;
+    doctor_says(platform, 4, "BROKEN  broker: the scheduler does not reach the relay")?;
+    backends(platform)?.rabbitmq.restart()?;
+    doctor_says(platform, 0, well)?;
+    backends(platform)?.postgres.stop()?;
+    doctor_says(platform, 4, database)?;
+    backends(platform)?.postgres.restart()?;
+    doctor_says(platform, 0, well)?;
+    platform.stop_server("mig-scheduler")?;
+    doctor_says(platform, 4, "BROKEN  broker: no scheduler works")
+}
+
+fn backends(platform: &mut TestPlatform) -> anyhow::Result<&mut Servers> {
+    match &mut platform.backends {
+        Backends::Servers(servers) => Ok(servers),
+        Backends::Embedded => bail!("no servers"),
+    }
+}
+
 #[test]
 fn both_pairs_of_backends_give_the_same_answers() {
     let mut embedded = TestPlatform::embedded().unwrap();
     let first = first_day(&mut embedded).unwrap();
     drop(embedded);
     let mut servers = TestPlatform::servers().unwrap();
+    doctor_says(&servers, 5, "BROKEN  agents: no agent has ever been heard of").unwrap();
     let second = first_day(&mut servers).unwrap();
+    what_is_away_is_named(&mut servers).unwrap();
     assert_eq!(comparable(&first), comparable(&second));
 }

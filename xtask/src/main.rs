@@ -10,6 +10,7 @@ mod foreign;
 mod openapi;
 #[cfg(unix)]
 mod packages;
+mod reference;
 #[cfg(unix)]
 mod summary;
 #[cfg(unix)]
@@ -26,6 +27,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   check                       format, clippy, dependency directions, documentation
   deps                        dependency directions alone
   openapi                     write openapi/mig.json as the API's routes say
+  reference                   write docs/reference and the cheat sheet's transcripts
   windows | arm64             an agent for that system, tried with Wine or QEMU
   build <program>             release binary below bin/, OS=… ARCH=… BUILDENV=…";
 
@@ -48,6 +50,7 @@ fn run(arguments: &[String]) -> Result<ExitCode> {
         "check" => check::run(),
         "deps" => deps::run(),
         "openapi" => openapi::run(),
+        "reference" => reference::run(),
         "windows" => foreign::run(&foreign::WINDOWS),
         "arm64" => foreign::run(&foreign::ARM64),
         "build" => build::run(rest),

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 /// What `-h` prints.
 pub const USAGE: &str = "\
 usage: mig-agent [flags]
+
+Runs what investigators signed on this machine and answers them.
+
   -c <file>    configuration file (default /etc/mig/mig-agent.cfg)
   -d           debug: stay in foreground, log everything to standard output
   -f           stay in foreground

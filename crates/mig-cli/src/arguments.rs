@@ -9,7 +9,8 @@ use mig_module::{DynModule, ParsedArgs, Registry, UsageError};
 use serde_json::Value;
 
 use crate::globals::{Globals, Known, known, known_long, split};
-use crate::tasks::WORDS;
+use crate::help;
+use crate::tasks::{WORDS, Word};
 use mig_terminal::failure::{Failure, code};
 
 /// What a command line asks for.
@@ -40,7 +41,7 @@ pub(crate) fn parse(args: &[String], registry: &Registry) -> Result<Invocation, 
     };
     match first.as_str() {
         "help" | "-h" | "-help" | "--help" => match rest.first() {
-            Some(name) => Ok(Invocation::ModuleHelp(find(registry, name)?.help())),
+            Some(name) => Ok(Invocation::ModuleHelp(about(registry, name)?)),
             None => Ok(Invocation::Usage { code: 0 }),
         },
         "version" | "-V" | "--version" => Ok(Invocation::Version),
@@ -55,10 +56,20 @@ pub(crate) fn parse(args: &[String], registry: &Registry) -> Result<Invocation, 
             }
             None => Err(Failure::usage("run needs the name of a module")),
         },
-        word if WORDS.iter().any(|(known, _)| *known == word) => {
-            Ok(Invocation::Task(args.to_vec()))
-        }
+        name if word(name).is_some() => Ok(Invocation::Task(args.to_vec())),
         name => module(args, find(registry, name)?, rest),
+    }
+}
+
+fn word(name: &str) -> Option<&'static Word> {
+    WORDS.iter().find(|word| word.name == name)
+}
+
+/// What `mig help <name>` prints.
+fn about(registry: &Registry, name: &str) -> Result<String, Failure> {
+    match word(name).map(|word| word.usage).or_else(|| help::topic(name)) {
+        Some(text) => Ok(text.to_owned()),
+        None => Ok(find(registry, name)?.help()),
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::globals::{FailOn, Globals};
 use crate::print::Printer;
+use crate::render::{self, Render};
 use mig_terminal::failure::{Failure, code};
 use mig_terminal::output::{Output, Paint, columns};
 use mig_terminal::progress;
@@ -46,7 +47,7 @@ pub(crate) async fn action(
 ) -> Result<u8, Failure> {
     output.paint(Paint::Blue, &format!("Following action ID {}.", posted.id));
     let mut watch = Watch {
-        printer: Printer::new(registry, globals.show, globals.format),
+        printer: Printer::new(registry, globals),
         latest: posted.clone(),
         expected,
         started: Instant::now(),
@@ -54,7 +55,12 @@ pub(crate) async fn action(
         refused: None,
     };
     let end = watch.run(api, globals.timeout, output, shutdown).await?;
-    watch.conclude(end, globals, output)
+    let code = watch.conclude(end, globals, output)?;
+    if globals.render != Render::Text {
+        let commands = watch.printer.take_kept();
+        render::results(registry, api, &watch.latest, &commands, globals, output).await?;
+    }
+    Ok(code)
 }
 
 impl Watch<'_> {
@@ -120,7 +126,12 @@ impl Watch<'_> {
         output.say(&format!("status={status} {done}/{total} {percent:.1}%"));
     }
 
-    fn conclude(mut self, end: End, globals: &Globals, output: &mut Output) -> Result<u8, Failure> {
+    fn conclude(
+        &mut self,
+        end: End,
+        globals: &Globals,
+        output: &mut Output,
+    ) -> Result<u8, Failure> {
         let id = self.latest.id;
         match end {
             End::Over => {

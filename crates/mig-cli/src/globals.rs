@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use mig_types::{ActionId, duration};
 
+use crate::render::Render;
+
 use mig_terminal::failure::Failure;
 use mig_terminal::output::Color;
 
@@ -71,6 +73,9 @@ pub(crate) struct Globals {
     pub(crate) no_follow: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) format: Format,
+    pub(crate) render: Render,
+    /// Show a map in the browser.
+    pub(crate) open: bool,
     pub(crate) color: Color,
     pub(crate) strict: bool,
     pub(crate) fail_on: Option<FailOn>,
@@ -99,6 +104,8 @@ impl Default for Globals {
             no_follow: false,
             timeout: None,
             format: Format::Text,
+            render: Render::Text,
+            open: false,
             color: Color::Auto,
             strict: false,
             fail_on: None,
@@ -121,7 +128,7 @@ const fn flag(name: &'static str) -> Spec {
     Spec { name, takes_value: false }
 }
 
-const SPECS: [Spec; 28] = [
+const SPECS: [Spec; 29] = [
     value("c"),
     value("t"),
     value("e"),
@@ -150,6 +157,7 @@ const SPECS: [Spec; 28] = [
     value("context"),
     value("key"),
     flag("stream"),
+    flag("open"),
 ];
 
 /// How an option stands on the command line.
@@ -232,6 +240,7 @@ impl Globals {
             "csv" if on => self.format = Format::Csv,
             "no-color" if on => self.color = Color::Never,
             "strict" => self.strict = on,
+            "open" => self.open = on,
             // `stream` is what it does anyway.
             _ => {}
         }
@@ -259,14 +268,14 @@ impl Globals {
                     _ => return Err(choose("found, notfound or all")),
                 };
             }
-            "render" => match text {
-                "text" => {}
-                "map" => {
-                    let message = "-render map is not available in this build";
-                    return Err(Failure::usage(message).hint("results are printed as text"));
-                }
-                _ => return Err(choose("text or map")),
-            },
+            "render" => {
+                self.render = match text {
+                    "text" => Render::Text,
+                    "map" => Render::Map,
+                    "geojson" => Render::GeoJson,
+                    _ => return Err(choose("text, map or geojson")),
+                };
+            }
             "color" => {
                 self.color = match text {
                     "auto" => Color::Auto,
@@ -334,6 +343,7 @@ mod tests {
             ("-target-found", Some("1; drop table agents")),
             ("-p=maybe", None),
             ("--color=pink", None),
+            ("-render", Some("globe")),
         ] {
             let failure = Globals::default().take(arg, next).unwrap_err();
             assert_eq!(failure.code, 2, "{arg} {next:?}");

@@ -10,7 +10,7 @@ pub(crate) fn usage(registry: &Registry) -> String {
         .map(|module| format!("    {:<10} {}", module.name(), module.summary()))
         .collect();
     let words: Vec<String> =
-        WORDS.iter().map(|(word, about)| format!("    {word:<11} {about}")).collect();
+        WORDS.iter().map(|word| format!("    {:<11} {}", word.name, word.about)).collect();
     let (modules, words) = (modules.join("\n"), words.join("\n"));
     format!(
         "{HEAD}\n{modules}\n\nwords beside modules (mig <word> -h says more):\n{words}\n\n{OPTIONS}"
@@ -23,7 +23,7 @@ mig asks endpoints a question and prints their answers.
 usage: mig <module> <global options> <module parameters>
        mig -i <action file> <global options>
        mig <word> ...
-       mig help [<module>] | version
+       mig help [<module> | <word> | targets | migrc] | version
 
 examples:
     mig file -path /etc -name \"^passwd$\" -content \"^root\"
@@ -59,14 +59,105 @@ launching and following:
     --timeout <duration>  stop following after this time
     --json, --ndjson      results as one document, or one command a line
     --csv                 results as rows: agent, status, module, found, line
+    -render map|geojson   where agents with results are: a page in a file, or points
+                          on standard output; needs MIG_GEOIP_DB (mig help migrc)
+    --open                show the map in a browser
     --strict              exit 6 unless every agent succeeded
     --fail-on found|none  exit 7 when something, or nothing, was found
     --color <when>        auto, always or never [default: auto]
 
-targets are conditions on agents:
-    name like 'web%'            environment->>'os'='linux'
-    tags->>'operator'='it'      status='online' and version='1.2'
-    queueloc like 'linux.%'     heartbeattime > NOW() - interval '1 hour'
+targets are conditions on agents (mig help targets):
+    name like 'web%'
+    tags->>'operator'='it' and environment->>'os'='linux'
 
 exit status: 0 done, 1 failed, 2 misused, 3 not signed or not let in, 4 API away,
 5 no agent matches, 6 --strict, 7 --fail-on, 130 interrupted before the launch.";
+
+/// What a word of `mig help` is about that is neither module nor word.
+pub(crate) fn topic(name: &str) -> Option<&'static str> {
+    match name {
+        "targets" => Some(TARGETS),
+        "migrc" => Some(MIGRC),
+        _ => None,
+    }
+}
+
+pub(crate) const TARGETS: &str = "\
+A target says which agents an action is for: a condition on the table of agents, in
+the words of SQL. Agents check it again themselves before they run anything.
+
+examples:
+    name='web1.example.net'
+    name like 'web%' or name ilike '%.LAB.example.net'
+    tags->>'operator'='it'
+    environment->>'os'='linux' and environment->>'arch'='amd64'
+    status='online' and version like '2026%'
+    queueloc like 'linux.%'
+    heartbeattime > NOW() - INTERVAL '1 hour'
+
+columns:
+    name           the agent's host name
+    queueloc       its address on the relay: <os>.<host name>.<random>
+    status         online, idle or offline; only the first two are ever asked
+    mode           daemon or checkin
+    version        of the agent's program
+    pid            of the agent's process
+    starttime      when it started
+    heartbeattime  when it was heard of last
+    environment    what it found on its machine: os, arch, ident, init, isproxied,
+                   addresses, publicip
+    tags           what its configuration calls it
+
+Without -t an action is for all that are online. The name of a macro in .migrc stands
+for its condition, and @name inside an expression, too. -t local runs a module on this
+machine and asks nobody. -target-found <id> and -target-notfound <id> narrow a target
+to agents that found something, or nothing, in an earlier action.
+
+mig agents -t <target> tells which agents a target means, and mig <module> --dry-run
+which would be asked.";
+
+pub(crate) const MIGRC: &str = "\
+The clients read ~/.migrc: another file with -c or MIG_CONFIG, or ~/.migrc-<name> with
+--context <name> or MIG_CONTEXT. mig config init writes one, mig config check says
+what is wrong with it, mig doctor tries it.
+
+example:
+    [api]
+        url = \"https://api.mig.example.net/api/v1/\"
+    [gpg]
+        home = \"/home/ada/.gnupg/\"
+        keyid = \"E60892BB9BD89A69F759A1A0A3D652173B763E8F\"
+    [targets]
+        macro = allonline:status='online'
+        macro = \"it:tags#>>'{operator}'='it'\"
+
+section [api]:
+    url            base address of the API; a missing final slash is added
+    skipverifycert accept any certificate [default: off]
+
+section [gpg]:
+    home           directory of GnuPG [default: what gpg uses]
+    keyid          fingerprint of your key, or whatever gpg takes for a user
+    keyserver      key server for create investigator in mig-console
+                   [default: https://keys.openpgp.org]
+    useapikeyauth  an API key: it reads, and launches nothing
+
+section [targets]:
+    macro          name:target, as often as wanted; quoted if it holds # or ;
+
+environment:
+    MIG_CONFIG         the file, instead of ~/.migrc
+    MIG_CONTEXT        like --context
+    MIG_CA_FILE        PEM file with the only authority to trust
+    MIG_GPG            the gpg program
+    MIG_SIGNING_KEY    armored secret key without passphrase, instead of gpg
+    MIG_API_KEY        like useapikeyauth
+    MIG_GEOIP_DB       MaxMind DB file for -render map
+    MIG_YES            1: no countdown
+    MIGPGPPASSPHRASE   passphrase of the key, for automation
+    MIGPGPPASSPHRASE_FILE  file whose first line is the passphrase
+    HTTPS_PROXY        and HTTP_PROXY, NO_PROXY: the usual ones
+    NO_COLOR           no colours
+
+The file is shared with the original's clients, which refuse keys they do not know:
+there are no others. A line ends at # or ; outside of double quotes.";

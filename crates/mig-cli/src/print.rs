@@ -8,7 +8,8 @@ use mig_terminal::results::{self, Line};
 use mig_terminal::text::compact;
 use mig_types::{Action, Command, CommandStatus};
 
-use crate::globals::{Format, Show};
+use crate::globals::{Format, Globals, Show};
+use crate::render::Render;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::{Output, Paint};
 
@@ -17,6 +18,8 @@ pub(crate) struct Printer<'a> {
     registry: &'a Registry,
     show: Show,
     format: Format,
+    /// Commands are kept for a map instead of being printed.
+    on_map: bool,
     /// Commands that were shown.
     shown: u64,
     found: u64,
@@ -30,11 +33,12 @@ pub(crate) struct Printer<'a> {
 }
 
 impl<'a> Printer<'a> {
-    pub(crate) fn new(registry: &'a Registry, show: Show, format: Format) -> Self {
+    pub(crate) fn new(registry: &'a Registry, globals: &Globals) -> Self {
         Self {
             registry,
-            show,
-            format,
+            show: globals.show,
+            format: globals.format,
+            on_map: globals.render != Render::Text,
             shown: 0,
             found: 0,
             by_status: BTreeMap::new(),
@@ -73,6 +77,12 @@ impl<'a> Printer<'a> {
             self.refusal(&command, &agent);
         }
         match self.format {
+            _ if self.on_map => {
+                if wanted && success {
+                    self.kept.push(command);
+                }
+                Ok(())
+            }
             Format::Json => {
                 self.kept.push(command);
                 Ok(())
@@ -122,6 +132,11 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
+    /// The commands for a map.
+    pub(crate) fn take_kept(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.kept)
+    }
+
     fn refusal(&mut self, command: &Command, agent: &str) {
         let mut reasons: Vec<&String> =
             command.results.iter().flatten().filter_map(|r| r.errors.as_ref()).flatten().collect();
@@ -146,7 +161,7 @@ impl<'a> Printer<'a> {
 
     /// What is said when all is printed.
     pub(crate) fn summary(&mut self, action: &Action, output: &mut Output) -> Result<(), Failure> {
-        if self.format == Format::Json {
+        if self.format == Format::Json && !self.on_map {
             let document = serde_json::json!({ "action": action, "commands": self.kept });
             output.line(&compact(&document).unwrap_or_default())?;
         }

@@ -409,8 +409,14 @@ fn same_server_only() -> redirect::Policy {
     })
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Certificate>, ClientError> {
     let name = path.display().to_string();
-    let pem = std::fs::read(path).map_err(|source| ClientError::CaFile { path: name, source })?;
-    Certificate::from_pem_bundle(&pem).map_err(ClientError::Setup)
+    let unusable = |source| ClientError::CaFile { path: name.clone(), source };
+    let pem = std::fs::read(path).map_err(unusable)?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(ClientError::Setup)?;
+    if found.is_empty() {
+        // Nothing would be trusted, which looks like a fault of the server.
+        return Err(unusable(std::io::Error::other("it holds no certificate")));
+    }
+    Ok(found)
 }

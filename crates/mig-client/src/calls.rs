@@ -250,6 +250,39 @@ impl ApiClient {
         Ok(time)
     }
 
+    /// Whether the caller may launch actions. One without content is refused in
+    /// any case; how, tells.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] when the API does not answer.
+    pub async fn may_launch(&self) -> Result<bool, ClientError> {
+        match self.post("action/create/", &[("action", "")], StatusCode::ACCEPTED).await {
+            Err(ClientError::Api { status, .. }) => Ok(status != 401 && status != 403),
+            other => other.map(|_| true),
+        }
+    }
+
+    /// Whether the API says that it can serve: `None` when it has no such
+    /// answer, as the original does not, else what it lacks, empty when nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] when it does not answer at all.
+    pub async fn lacks(&self) -> Result<Option<String>, ClientError> {
+        let response = self.send(Method::GET, "/readyz", &[], &Body::None).await?;
+        let status = response.status();
+        let body = self.body(response).await?;
+        Ok(match status {
+            StatusCode::OK => Some(String::new()),
+            StatusCode::SERVICE_UNAVAILABLE => match refusal(status, &body) {
+                ClientError::Api { message, .. } => Some(message),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     /// Whether an API answers there: its heartbeat, which needs no permission.
     ///
     /// # Errors

@@ -26,6 +26,9 @@ pub(crate) enum Invocation {
 pub(crate) const USAGE: &str = "\
 usage: mig-console [options]
 
+Browses what was asked and answered, builds actions by hand, manages investigators,
+manifests and loaders.
+
     -c <file>          configuration [default: ~/.migrc]
     --context <name>   configuration ~/.migrc-<name>
     -q                 no banner, no status, and prompts on terminals only

@@ -18,6 +18,7 @@ mod listener;
 pub mod liveness;
 mod metrics;
 mod observe;
+mod presence;
 pub mod publish;
 mod scheduler;
 mod settings;

@@ -28,7 +28,7 @@ use crate::spool::Spool;
 use crate::supervise::supervise;
 use crate::{
     cleanup, collect, dispatch, events, expire, heartbeats, identity, intake, liveness, observe,
-    publish,
+    presence, publish,
 };
 
 /// Longest wait after a pass that failed.
@@ -233,10 +233,11 @@ enum Pass {
     Cleanup,
     Heartbeat,
     Observe,
+    Presence,
 }
 
 impl Pass {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Dispatch,
         Self::Publish,
         Self::Expire,
@@ -245,6 +246,7 @@ impl Pass {
         Self::Cleanup,
         Self::Heartbeat,
         Self::Observe,
+        Self::Presence,
     ];
 
     /// The names operators know from their logs.
@@ -258,6 +260,7 @@ impl Pass {
             Self::Cleanup => "queue cleanup",
             Self::Heartbeat => "relay heartbeating",
             Self::Observe => "monitoring",
+            Self::Presence => "presence",
         }
     }
 
@@ -270,6 +273,7 @@ impl Pass {
             Self::Cleanup => settings.queues_cleanup_frequency,
             Self::Heartbeat => settings.event_frequency,
             Self::Observe => observe::PERIOD,
+            Self::Presence => presence::PERIOD,
         }
     }
 
@@ -283,13 +287,14 @@ impl Pass {
             Self::Cleanup => cleanup::run(scheduler).await,
             Self::Heartbeat => events::heartbeat(scheduler).await,
             Self::Observe => observe::run(scheduler).await,
+            Self::Presence => presence::run(scheduler).await,
         }
     }
 
     /// Whether a stop need not wait for its end: it only talks to the relay,
     /// which may be away.
     const fn may_be_cut(self) -> bool {
-        matches!(self, Self::Cleanup | Self::Heartbeat | Self::Observe)
+        matches!(self, Self::Cleanup | Self::Heartbeat | Self::Observe | Self::Presence)
     }
 
     /// Waits for the event that announces work; for ever when there is none.
@@ -298,9 +303,12 @@ impl Pass {
             Self::Dispatch => wake.dispatch.notified().await,
             Self::Publish => wake.publish.notified().await,
             Self::Intake => wake.intake.notified().await,
-            Self::Expire | Self::Liveness | Self::Cleanup | Self::Heartbeat | Self::Observe => {
-                std::future::pending::<()>().await;
-            }
+            Self::Expire
+            | Self::Liveness
+            | Self::Cleanup
+            | Self::Heartbeat
+            | Self::Observe
+            | Self::Presence => std::future::pending::<()>().await,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mig_types::Timestamp;
 
-use crate::model::{Job, Owner, StoreError};
+use crate::model::{Job, Owner, Sign, StoreError};
 use crate::store::SqlStore;
 use crate::traits::LeaseStore;
 
@@ -42,5 +42,27 @@ impl LeaseStore for SqlStore {
         let sql = tx.sql("delete from mig_leases where owner = ").text(&owner.0);
         tx.execute(sql).await?;
         tx.commit().await
+    }
+
+    async fn tell(&self, sign: Sign, until: Timestamp) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        // Nobody's, so that a scheduler that stops does not take back what
+        // another one tells.
+        let sql = tx
+            .sql("insert into mig_leases (job, owner, leased_until) values (")
+            .text(sign.as_str())
+            .push(", '', ")
+            .time(until)
+            .push(") on conflict (job) do update set leased_until = excluded.leased_until ")
+            .push("where mig_leases.leased_until < excluded.leased_until");
+        tx.execute(sql).await?;
+        tx.commit().await
+    }
+
+    async fn told(&self, sign: Sign) -> Result<Option<Timestamp>> {
+        let sql =
+            self.db.sql("select leased_until from mig_leases where job = ").text(sign.as_str());
+        let row = self.db.fetch_optional(sql).await?;
+        row.map(|row| row.time("leased_until")).transpose()
     }
 }

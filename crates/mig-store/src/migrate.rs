@@ -30,6 +30,7 @@ const POSTGRES: &[Migration] = &[
     migration!("postgres", "0007_room"),
     migration!("postgres", "0008_outbox"),
     migration!("postgres", "0009_names"),
+    migration!("postgres", "0010_presence"),
 ];
 
 const SQLITE: &[Migration] = &[

@@ -285,6 +285,25 @@ impl Job {
     }
 }
 
+/// What schedulers tell of themselves, for those who cannot see them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// A scheduler works.
+    Scheduler,
+    /// A scheduler reaches the relay.
+    Relay,
+}
+
+impl Sign {
+    /// The name in the database, beside those of jobs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduler => "scheduler works",
+            Self::Relay => "relay reached",
+        }
+    }
+}
+
 /// An action that ends one of several agents of an endpoint.
 #[derive(Debug, Clone)]
 pub struct KillOrder {

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use crate::model::{
     AgentsStats, ApiKeyRow, Chosen, FinishOutcome, Finished, HeartbeatOutcome, InvestigatorChange,
     InvestigatorRow, Job, KillOrder, Liveness, LoaderReport, LoaderRow, LoaderSecret, ManifestRow,
-    NewCommand, NewInvestigator, NewLoader, NewManifest, Owner, Page, Search, SignOutcome,
+    NewCommand, NewInvestigator, NewLoader, NewManifest, Owner, Page, Search, Sign, SignOutcome,
     StoreError, StoreEvent, Unpublished,
 };
 
@@ -384,6 +384,13 @@ pub trait LeaseStore: Send + Sync {
 
     /// Gives up every job that `owner` has.
     async fn release(&self, owner: &Owner) -> Result<()>;
+
+    /// Tells that something works until `until`. Of several who tell, the one
+    /// who promises longest counts.
+    async fn tell(&self, sign: Sign, until: Timestamp) -> Result<()>;
+
+    /// Until when something is said to work; `None` when nobody ever said so.
+    async fn told(&self, sign: Sign) -> Result<Option<Timestamp>>;
 }
 
 /// Everything at rest.

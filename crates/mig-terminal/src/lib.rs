@@ -2,6 +2,7 @@
 
 pub mod dashboard;
 pub mod failure;
+pub mod manual;
 mod narrate;
 pub mod output;
 pub mod permissions;

@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use mig_store::VersionCount;
+use mig_store::{Sign, VersionCount};
 use serde_json::Value;
 
 use super::actions::value;
@@ -32,13 +32,25 @@ pub(crate) async fn dashboard(
         .datum("new endpoints", Value::from(numbers.new_endpoints))
         .datum("endpoints running 2 or more agents", Value::from(numbers.multi_agents_endpoints))
         .datum("disappeared endpoints", Value::from(numbers.disappeared_endpoints))
-        .datum("flapping endpoints", Value::from(numbers.flapping_endpoints));
+        .datum("flapping endpoints", Value::from(numbers.flapping_endpoints))
+        // Names that older clients pass over.
+        .datum("scheduler works", works(&state, Sign::Scheduler).await)
+        .datum("relay reached", works(&state, Sign::Relay).await);
     let mut collection = Collection::new(info.href).item(summary);
     for action in state.store().last_actions(ACTIONS).await? {
         let item = Item::new(state.link("action", action.id)).datum("action", action);
         collection = collection.item(item);
     }
     Ok(collection.respond(StatusCode::OK))
+}
+
+/// Whether a scheduler says that it works now; null when none ever said so, as
+/// those of other implementations do not.
+async fn works(state: &ApiState, sign: Sign) -> Value {
+    match state.store().told(sign).await {
+        Ok(Some(until)) => Value::from(until >= state.now()),
+        Ok(None) | Err(_) => Value::Null,
+    }
 }
 
 fn versions(counts: &[VersionCount]) -> Result<Value, Problem> {

@@ -217,3 +217,26 @@ async fn requests_refusals_and_heartbeats_are_counted_by_words_of_ours() {
     }
     assert!(!text.contains("nowhere") && !text.contains("INVENTED"));
 }
+
+#[tokio::test]
+async fn the_dashboard_tells_whether_a_scheduler_works_and_reaches_the_relay() {
+    use mig_store::Sign;
+
+    let bench = Bench::start(Permissions::ALL).await;
+    let told = async || {
+        let (status, body) = bench.get("/dashboard").await;
+        assert_eq!(status, StatusCode::OK);
+        let data = body["collection"]["items"][0]["data"].as_array().unwrap().clone();
+        ["scheduler works", "relay reached"]
+            .map(|name| data.iter().find(|datum| datum["name"] == name).unwrap()["value"].as_bool())
+    };
+    assert_eq!(told().await, [None, None]);
+    let later = bench.now() + Duration::from_secs(1);
+    bench.store.tell(Sign::Scheduler, later).await.unwrap();
+    bench.store.tell(Sign::Relay, bench.now()).await.unwrap();
+    assert_eq!(told().await, [Some(true), Some(true)]);
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(told().await, [Some(true), Some(false)]);
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(told().await, [Some(false), Some(false)]);
+}

@@ -1,25 +1,58 @@
 //! Completion for shells, and the manual page: from the texts of `--help`.
 
+use std::fmt::Write as _;
+
 use mig_module::Registry;
 use mig_terminal::failure::Failure;
+use mig_terminal::manual::{Page, options};
 use mig_terminal::output::Output;
 
-use super::WORDS;
+use super::{WORDS, asks_for_help};
 use crate::globals::names;
 use crate::help;
 
-const USAGE: &str = "\
+pub(super) const USAGE: &str = "\
 usage: mig completions bash|zsh|fish
 
     bash   mig completions bash > ~/.local/share/bash-completion/completions/mig
     zsh    mig completions zsh > \"${fpath[1]}/_mig\"
-    fish   mig completions fish > ~/.config/fish/completions/mig.fish";
+    fish   mig completions fish > ~/.config/fish/completions/mig.fish
+
+They complete modules and words, the options of each, macros after -t, and contexts.";
+
+pub(super) const MAN: &str = "\
+usage: mig man [mig | targets | migrc]
+
+Prints a manual page: mig(1), mig-targets(7) or migrc(5).
+
+    mig man | man -l -";
+
+/// Values of options that take one of a few.
+const VALUES: [(&str, &str); 5] = [
+    ("show", "found notfound all"),
+    ("render", "text map geojson"),
+    ("color", "auto always never"),
+    ("fail-on", "found none"),
+    ("t", "$(mig config macros 2>/dev/null)"),
+];
+
+/// First words after a word.
+const SUBJECTS: [(&str, &str); 4] = [
+    ("config", "init check show contexts macros"),
+    ("completions", "bash zsh fish"),
+    ("man", "mig targets migrc"),
+    ("doctor", ""),
+];
 
 pub(super) fn scripts(
     registry: &Registry,
     line: &[String],
     output: &mut Output,
 ) -> Result<u8, Failure> {
+    if asks_for_help(line) {
+        output.line(USAGE)?;
+        return Ok(0);
+    }
     let script = match line {
         [shell] if shell == "bash" => bash(registry),
         [shell] if shell == "zsh" => {
@@ -35,90 +68,126 @@ pub(super) fn scripts(
 /// First words: modules, and the words beside them.
 fn firsts(registry: &Registry) -> Vec<&'static str> {
     let mut all = registry.names();
-    all.extend(WORDS.map(|(word, _)| word));
+    all.extend(WORDS.iter().map(|word| word.name));
     all.extend(["run", "help", "version", "-i"]);
     all
 }
 
-/// Options of a module, as its help lists them: first on their line.
-fn options(help: &str) -> Vec<String> {
-    let named = help.lines().filter_map(|line| {
-        let word = line.split_whitespace().next()?;
-        let name = word.strip_prefix('-')?.trim_end_matches([',', ':', '=']);
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        (!name.is_empty() && name.chars().all(plain)).then(|| format!("-{name}"))
-    });
-    let mut all: Vec<String> = named.collect();
-    all.sort();
-    all.dedup();
+/// Each module and word with what may follow it.
+fn followers(registry: &Registry) -> Vec<(&'static str, Vec<String>)> {
+    let mut all: Vec<(&'static str, Vec<String>)> =
+        registry.iter().map(|module| (module.name(), options(&module.help()))).collect();
+    for word in &WORDS {
+        let subjects = SUBJECTS.iter().find(|(name, _)| *name == word.name);
+        let mut words: Vec<String> = subjects
+            .iter()
+            .flat_map(|(_, all)| all.split_whitespace())
+            .map(str::to_owned)
+            .collect();
+        words.extend(options(word.usage));
+        all.push((word.name, words));
+    }
     all
 }
 
 fn bash(registry: &Registry) -> String {
-    let mut cases = String::new();
-    for module in registry.iter() {
-        let own = options(&module.help()).join(" ");
-        let name = module.name();
-        cases.extend(["        ", name, ") words=\"$globals ", &own, "\" ;;\n"]);
-    }
     let globals: Vec<String> = names().map(|name| format!("-{name}")).collect();
-    format!(
+    let firsts = firsts(registry).join(" ");
+    let mut script = format!(
         "_mig() {{\n    local words globals=\"{}\"\n    local current=\"${{COMP_WORDS[COMP_CWORD]}}\"\n    \
-         if [ \"$COMP_CWORD\" -eq 1 ]; then\n        words=\"{}\"\n    else\n        case \
-         \"${{COMP_WORDS[1]}}\" in\n{cases}        config) words=\"init check show contexts\" ;;\n        \
-         completions) words=\"bash zsh fish\" ;;\n        *) words=\"$globals\" ;;\n        esac\n    fi\n    \
-         COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n}}\ncomplete -o default -F _mig mig\n",
+         local before=\"${{COMP_WORDS[COMP_CWORD-1]}}\"\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        \
+         words=\"{firsts}\"\n    else\n        case \"${{COMP_WORDS[1]}}\" in\n",
         globals.join(" "),
-        firsts(registry).join(" ")
-    )
+    );
+    for (name, own) in followers(registry) {
+        let is_word = WORDS.iter().any(|word| word.name == name);
+        let globals = if is_word { "" } else { "$globals " };
+        let _ = writeln!(script, "        {name}) words=\"{globals}{}\" ;;", own.join(" "));
+    }
+    let _ = write!(
+        script,
+        "        help) words=\"{firsts} targets migrc\" ;;\n        *) words=\"$globals\" ;;\n        \
+         esac\n    fi\n    case \"$before\" in\n"
+    );
+    for (name, values) in VALUES {
+        let _ = writeln!(script, "    -{name}|--{name}) words=\"{values}\" ;;");
+    }
+    script.push_str(
+        "    -context|--context) words=\"$(mig config contexts 2>/dev/null)\" ;;\n    \
+         -c|--c|-key|--key) words=\"\" ;;\n    esac\n    \
+         COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n}\n\
+         complete -o default -F _mig mig\n",
+    );
+    script
 }
 
 fn fish(registry: &Registry) -> String {
     let mut lines = vec!["complete -c mig -n __fish_use_subcommand -f".to_owned()];
     let quoted = |text: &str| text.replace('\'', "\\'");
-    for module in registry.iter() {
-        let (name, summary) = (module.name(), quoted(module.summary()));
-        lines.push(format!("complete -c mig -n __fish_use_subcommand -a {name} -d '{summary}'"));
-        for option in options(&module.help()) {
-            let option = option.trim_start_matches('-').to_owned();
-            lines.push(format!(
-                "complete -c mig -n '__fish_seen_subcommand_from {name}' -o {option}"
-            ));
+    let modules = registry.iter().map(|module| (module.name(), module.summary()));
+    for (name, about) in modules.chain(WORDS.iter().map(|word| (word.name, word.about))) {
+        let about = quoted(about);
+        lines.push(format!("complete -c mig -n __fish_use_subcommand -a {name} -d '{about}'"));
+    }
+    for (name, followers) in followers(registry) {
+        let condition = format!("complete -c mig -n '__fish_seen_subcommand_from {name}'");
+        for follower in followers {
+            lines.push(match follower.strip_prefix("--") {
+                Some(long) => format!("{condition} -l {long}"),
+                None => match follower.strip_prefix('-') {
+                    Some(old) => format!("{condition} -o {old}"),
+                    None => format!("{condition} -f -a {follower}"),
+                },
+            });
         }
     }
-    for (word, about) in WORDS {
-        let about = quoted(about);
-        lines.push(format!("complete -c mig -n __fish_use_subcommand -a {word} -d '{about}'"));
+    for (name, values) in VALUES {
+        let values = values.replace("$(", "(");
+        lines.push(format!("complete -c mig -o {name} -x -a '{values}'"));
     }
+    lines.push("complete -c mig -l context -x -a '(mig config contexts 2>/dev/null)'".to_owned());
     lines.join("\n")
 }
 
 /// The manual page, from what `mig help` and `mig help <module>` print.
-pub(super) fn manual(registry: &Registry, output: &mut Output) -> Result<u8, Failure> {
-    let version = env!("CARGO_PKG_VERSION");
-    let mut page = format!(
-        ".TH MIG 1 \"\" \"mig {version}\" \"Mozilla InvestiGator\"\n.SH NAME\nmig \\- ask endpoints \
-         a question\n.SH SYNOPSIS\n.nf\nmig <module> <global options> <module parameters>\nmig -i \
-         <action file> <global options>\nmig <word> ...\n.fi\n"
-    );
-    section(&mut page, "DESCRIPTION", &help::usage(registry));
-    for module in registry.iter() {
-        section(&mut page, &format!("MODULE {}", module.name()), &module.help());
-    }
-    page.push_str(".SH SEE ALSO\nmig-console(1), gpg(1)\n");
+pub(super) fn manual(
+    registry: &Registry,
+    line: &[String],
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    let page = match line {
+        _ if asks_for_help(line) => MAN.to_owned(),
+        [] => of_mig(registry),
+        [name] => match name.as_str() {
+            "mig" => of_mig(registry),
+            "targets" | "mig-targets" => {
+                let page = Page::new("mig-targets", 7, VERSION, "which agents an action is for");
+                page.section("DESCRIPTION", help::TARGETS).see_also(&["mig(1)"])
+            }
+            "migrc" => {
+                let page = Page::new("migrc", 5, VERSION, "configuration of the clients of MIG");
+                page.section("DESCRIPTION", help::MIGRC).see_also(&["mig(1)", "gpg(1)"])
+            }
+            _ => return Err(Failure::usage(MAN)),
+        },
+        _ => return Err(Failure::usage(MAN)),
+    };
     output.line(page.trim_end())?;
     Ok(0)
 }
 
-fn section(page: &mut String, title: &str, text: &str) {
-    page.extend([".SH \"", &title.to_uppercase(), "\"\n.nf\n"]);
-    for line in text.trim_end().lines() {
-        // A dot or quote in front is an order to the formatter.
-        let line = line.replace('\\', "\\e").replace('-', "\\-");
-        let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
-        page.extend([guard, &line, "\n"]);
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn of_mig(registry: &Registry) -> String {
+    let mut page = Page::new("mig", 1, VERSION, "ask endpoints a question")
+        .section("DESCRIPTION", &help::usage(registry));
+    for word in &WORDS {
+        page = page.section(&format!("MIG {}", word.name.to_uppercase()), word.usage);
     }
-    page.push_str(".fi\n");
+    for module in registry.iter() {
+        page = page.section(&format!("MODULE {}", module.name().to_uppercase()), &module.help());
+    }
+    page.see_also(&["mig-console(1)", "migrc(5)", "mig-targets(7)", "gpg(1)"])
 }
 
 #[cfg(test)]
@@ -134,14 +203,22 @@ mod tests {
         }
         let script = bash(&registry);
         assert!(script.contains("        file) words=\"$globals -"), "{script}");
+        assert!(script.contains("        doctor) words=\"--json --timeout -c\""), "{script}");
         assert!(fish(&registry).contains("-a netstat -d '"));
     }
 
     #[test]
-    fn no_line_of_the_manual_is_an_order_by_accident() {
-        let mut page = String::new();
-        section(&mut page, "x", "plain\n.hidden\n'quoted\nback\\slash -t");
-        let expected = ".SH \"X\"\n.nf\nplain\n\\&.hidden\n\\&'quoted\nback\\eslash \\-t\n.fi\n";
-        assert_eq!(page, expected);
+    fn the_page_has_every_module_and_every_word() {
+        let registry = mig_modules::registry();
+        let page = of_mig(&registry);
+        for module in registry.names() {
+            let title = format!(".SH \"MODULE {}\"\n", module.to_uppercase());
+            assert!(page.contains(&title), "{title}");
+        }
+        for word in &WORDS {
+            assert!(word.usage.starts_with("usage: mig "), "{}", word.name);
+            let title = format!(".SH \"MIG {}\"\n", word.name.to_uppercase());
+            assert!(page.contains(&title), "{title}");
+        }
     }
 }

@@ -13,16 +13,18 @@ use mig_types::Fingerprint;
 
 use super::words;
 
-const USAGE: &str = "\
+pub(super) const USAGE: &str = "\
 usage: mig config init [-url <url>] [-keyid <fingerprint>] [-home <dir>] [-c <file>]
        mig config check [-c <file>]
        mig config show [-c <file>]
        mig config contexts
+       mig config macros [-c <file>]
 
     init      writes a new configuration; asks for what is missing on a terminal
     check     fails on what is only a warning elsewhere
     show      what is in force, secrets left out
-    contexts  names for --context: the files ~/.migrc-<name>";
+    contexts  names for --context: the files ~/.migrc-<name>
+    macros    names for -t";
 
 const FLAGS: [Flag; 3] = [("url", Kind::Text), ("keyid", Kind::Text), ("home", Kind::Text)];
 
@@ -33,6 +35,11 @@ pub(super) async fn run(line: &[String], output: &mut Output) -> Result<u8, Fail
         Some("check") => check(&words.options, output),
         Some("show") => show(&words.options, output),
         Some("contexts") => contexts(output),
+        Some("macros") => {
+            let (session, _) = session(&words.options)?;
+            session.config.macros.iter().try_for_each(|(name, _)| output.line(name))?;
+            Ok(0)
+        }
         _ => Err(Failure::usage(USAGE)),
     }
 }

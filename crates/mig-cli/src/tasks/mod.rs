@@ -16,23 +16,45 @@ use mig_terminal::Session;
 use mig_terminal::failure::{Failure, code};
 use mig_terminal::output::Output;
 
+/// A word beside the modules.
+pub(crate) struct Word {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// What `mig <word> -h` prints.
+    pub(crate) usage: &'static str,
+}
+
+const fn word(name: &'static str, about: &'static str, usage: &'static str) -> Word {
+    Word { name, about, usage }
+}
+
 /// The words and what they do. They win over modules of the same name;
 /// `mig run <module>` always means the module.
-pub(crate) const WORDS: [(&str, &str); 13] = [
-    ("actions", "actions launched lately, or those a search finds"),
-    ("action", "one action: who signed it, its times and counters"),
-    ("results", "results of an earlier action"),
-    ("follow", "follow an action that runs"),
-    ("agents", "agents a target or a search finds"),
-    ("status", "the platform at a glance"),
-    ("sign", "add a signature to an action file; who signed, what is missing"),
-    ("verify", "whether the signatures of an action file are good"),
-    ("cancel", "why an action cannot be taken back"),
-    ("config", "init, check, show or contexts"),
-    ("doctor", "check configuration, key, clock and platform"),
-    ("completions", "bash, zsh or fish"),
-    ("man", "the manual page, for man -l -"),
+pub(crate) const WORDS: [Word; 13] = [
+    word("actions", "actions launched lately, or those a search finds", show::ACTIONS),
+    word("action", "one action: who signed it, its times and counters", show::ACTION),
+    word("results", "results of an earlier action", show::RESULTS),
+    word("follow", "follow an action that runs", show::FOLLOW),
+    word("agents", "agents a target or a search finds", show::AGENTS),
+    word("status", "the platform at a glance", show::STATUS),
+    word("sign", "add a signature to an action file; who signed, what is missing", sign::SIGN),
+    word("verify", "whether the signatures of an action file are good", sign::VERIFY),
+    word("cancel", "why an action cannot be taken back", CANCEL),
+    word("config", "init, check, show, contexts or macros", configure::USAGE),
+    word("doctor", "which step between you and the agents fails", doctor::USAGE),
+    word("completions", "bash, zsh or fish", completions::USAGE),
+    word("man", "the manual page, for man -l -", completions::MAN),
 ];
+
+const CANCEL: &str = "\
+usage: mig cancel <action id>
+
+Nobody can take an action back: agents run it as soon as it reaches them, and there
+is no message that stops them. It ends by itself when its validity is over, which
+mig action <id> tells. What was not launched yet is stopped with ctrl-c while mig
+counts down.
+
+exit status: 2, always";
 
 /// Options every word takes.
 const COMMON: [Flag; 6] = [
@@ -60,6 +82,10 @@ pub(crate) async fn run(
         "status" => show::status(rest, output, shutdown).await,
         "sign" => unless_interrupted(shutdown, sign::sign(rest, output)).await,
         "verify" => sign::verify(rest, output).await,
+        "cancel" if asks_for_help(rest) => {
+            output.line(CANCEL)?;
+            Ok(0)
+        }
         "cancel" => Err(Failure::usage(
             "nobody can take an action back: agents run it as soon as it reaches them",
         )
@@ -67,7 +93,7 @@ pub(crate) async fn run(
         "config" => configure::run(rest, output).await,
         "doctor" => doctor::run(rest, output).await,
         "completions" => completions::scripts(registry, rest, output),
-        "man" => completions::manual(registry, output),
+        "man" => completions::manual(registry, rest, output),
         other => Err(Failure::usage(format!("unknown word {other}"))),
     }
 }
@@ -81,6 +107,11 @@ async fn unless_interrupted(
         done = work => done,
         () = shutdown.requested() => Err(Failure::new(code::INTERRUPTED, "interrupted")),
     }
+}
+
+/// Whether the options ask what a word does.
+fn asks_for_help(line: &[String]) -> bool {
+    line.iter().any(|word| ["-h", "-help", "--help"].contains(&word.as_str()))
 }
 
 /// One word in front, if there is one, and options after it.
@@ -103,6 +134,10 @@ fn words<'a>(
         }
         _ => (None, line),
     };
+    if subject == Some("help") {
+        output.line(usage)?;
+        return Ok(None);
+    }
     match args::parse_or_empty(&flags, rest) {
         Ok(Outcome::Help) => {
             output.line(usage)?;

@@ -20,8 +20,9 @@ use super::{Words, id, open, words};
 use crate::follow as following;
 use crate::globals::Globals;
 use crate::print::Printer;
+use crate::render::{self, Render};
 
-const ACTIONS: &str = "\
+pub(super) const ACTIONS: &str = "\
 usage: mig actions [\"<conditions>\"] [-c <file>] [--json]
 
     mig actions                              the last hundred
@@ -61,7 +62,7 @@ fn table(found: &Found, options: &Options, output: &mut Output) -> Result<(), Fa
     tables::lines(found, room()).iter().try_for_each(|line| output.line(line))
 }
 
-const ACTION: &str = "usage: mig action <id> [-c <file>] [--json]";
+pub(super) const ACTION: &str = "usage: mig action <id> [-c <file>] [--json]";
 
 pub(super) async fn action(line: &[String], output: &mut Output) -> Result<u8, Failure> {
     let Some(words) = words(line, &[], ACTION, output)? else { return Ok(0) };
@@ -98,21 +99,28 @@ fn described(action: &Action) -> Vec<String> {
     lines
 }
 
-const RESULTS: &str = "\
-usage: mig results <action id> [-show found|notfound|all] [--json|--ndjson|--csv] [-c <file>]";
+pub(super) const RESULTS: &str = "\
+usage: mig results <action id> [-show found|notfound|all] [--json|--ndjson|--csv]
+                   [-render text|map|geojson] [--open] [-c <file>]";
 
-const RESULTS_FLAGS: [Flag; 4] =
-    [("show", Kind::Text), ("ndjson", Kind::Bool), ("csv", Kind::Bool), ("timeout", Kind::Text)];
+const RESULTS_FLAGS: [Flag; 6] = [
+    ("show", Kind::Text),
+    ("ndjson", Kind::Bool),
+    ("csv", Kind::Bool),
+    ("timeout", Kind::Text),
+    ("render", Kind::Text),
+    ("open", Kind::Bool),
+];
 
 /// Options of following and printing.
 fn globals(options: &Options) -> Result<Globals, Failure> {
     let mut globals = Globals::default();
-    for name in ["show", "timeout", "color"] {
+    for name in ["show", "timeout", "color", "render"] {
         if let Some(value) = options.text(name) {
             globals.take(&format!("-{name}"), Some(value))?;
         }
     }
-    for name in ["json", "ndjson", "csv"] {
+    for name in ["json", "ndjson", "csv", "open"] {
         if options.boolean(name, false) {
             globals.take(&format!("-{name}"), None)?;
         }
@@ -131,7 +139,7 @@ pub(super) async fn results(
     let session = open(&words.options, output)?;
     let api = session.api_with_any_key("cmd")?;
     let action = api.action(id).await?;
-    let mut printer = Printer::new(registry, globals.show, globals.format);
+    let mut printer = Printer::new(registry, &globals);
     let mut commands = api.each_command(CommandQuery::of(id)).expecting(action.counters.sent);
     while let Some(command) = commands.next().await? {
         // What still runs has no results yet.
@@ -140,12 +148,16 @@ pub(super) async fn results(
         }
     }
     printer.summary(&action, output)?;
+    if globals.render != Render::Text {
+        let commands = printer.take_kept();
+        render::results(registry, &api, &action, &commands, &globals, output).await?;
+    }
     Ok(0)
 }
 
-const FOLLOW: &str = "\
+pub(super) const FOLLOW: &str = "\
 usage: mig follow <action id> [-show found|notfound|all] [--json|--ndjson|--csv]
-                  [--timeout <duration>] [-c <file>]";
+                  [-render text|map|geojson] [--open] [--timeout <duration>] [-c <file>]";
 
 pub(super) async fn follow(
     registry: &Registry,
@@ -163,7 +175,7 @@ pub(super) async fn follow(
     following::action(registry, &api, &action, expected, &globals, output, shutdown).await
 }
 
-const AGENTS: &str = "\
+pub(super) const AGENTS: &str = "\
 usage: mig agents [\"<conditions>\"] [-t <target>] [--watch <duration>] [--json] [-c <file>]
 
     mig agents                         all that were seen
@@ -199,7 +211,7 @@ pub(super) async fn agents(
     }
 }
 
-const STATUS: &str = "usage: mig status [--watch <duration>] [--json] [-c <file>]";
+pub(super) const STATUS: &str = "usage: mig status [--watch <duration>] [--json] [-c <file>]";
 
 pub(super) async fn status(
     line: &[String],

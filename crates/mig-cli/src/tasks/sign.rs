@@ -15,7 +15,7 @@ use mig_types::{Acl, Action, Fingerprint, duration, wire};
 use super::{open, words};
 use crate::launch::{read, refused, squeeze};
 
-const SIGN: &str = "\
+pub(super) const SIGN: &str = "\
 usage: mig sign <action file> [-o <file>] [-e <duration>] [--check] [--acl <acl.cfg>]
 
 Adds your signature to an action and prints it; - reads standard input. Tells whose
@@ -149,7 +149,7 @@ fn weigh(action: &Action, acl: &Acl, verdicts: &[Verdict], output: &mut Output) 
     enough
 }
 
-const VERIFY: &str = "\
+pub(super) const VERIFY: &str = "\
 usage: mig verify <action file> [-keyring <file>] [-c <file>]
 
 Says whether each signature is good, and whose it is. Exit 1 when one is not.";

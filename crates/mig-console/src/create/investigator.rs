@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use mig_client::{GpgSigner, NewInvestigator};
+use mig_client::{GpgSigner, NewInvestigator, SignerError, keyserver};
 use mig_module::text::printable;
 use mig_sign::keyring::{self, PublicKeyInfo};
 use mig_terminal::failure::{Failure, chain};
@@ -25,8 +25,9 @@ pub(crate) async fn run(console: &mut Console) -> Result<(), Failure> {
     let Some(permissions) = ask_permissions(console).await? else { return abort(console) };
     console.say(
         "\nPlease provide a public key: the path of an armored public key file, or a\n\
-         fingerprint or address in your own key ring. Leave it empty for none: then the\n\
-         investigator can only use an API key, and nothing can be signed.",
+         fingerprint or address in your own key ring. A fingerprint that is not there is\n\
+         looked up on the key server. Leave it empty for none: then the investigator can\n\
+         only use an API key, and nothing can be signed.",
     );
     let Some(key) = ask_key(console).await? else { return abort(console) };
     if let Some((_, info)) = &key {
@@ -131,12 +132,27 @@ async fn read_key(console: &Console, answer: &str) -> Result<Key, Failure> {
     } else {
         console.say("retrieving public key from your GnuPG key ring");
         let user = wanted.as_ref().map_or(answer, Fingerprint::as_str);
-        GpgSigner::export(&console.session.config, user).await?
+        match (GpgSigner::export(&console.session.config, user).await, &wanted) {
+            (Err(SignerError::NoPublicKey { .. }), Some(wanted)) => {
+                from_server(console, wanted).await?
+            }
+            (exported, _) => exported?,
+        }
     };
     let info = check(&armored, wanted.as_ref(), console.now())?;
     // Only what was understood leaves this machine.
     let armored = keyring::reencode(&armored).map_err(|error| Failure::other(chain(&error)))?;
     Ok((armored, info))
+}
+
+async fn from_server(console: &Console, key: &Fingerprint) -> Result<String, Failure> {
+    let config = &console.session.config;
+    let server = config.keyserver.as_deref().unwrap_or(keyserver::DEFAULT);
+    console.say(&format!("it is not there; retrieving public key from {}", printable(server)));
+    keyserver::fetch(config, key).await.map_err(|error| {
+        Failure::other(format!("no public key {key} in the GnuPG key ring: {}", chain(&error)))
+            .hint("give the path of an armored file, or set gpg.keyserver in .migrc")
+    })
 }
 
 fn from_file(path: &str) -> Result<String, Failure> {

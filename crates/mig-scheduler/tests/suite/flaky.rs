@@ -9,7 +9,7 @@ use mig_store::{
     ActionStore, AgentStore, AgentsStats, ApiKeyRow, Chosen, CommandStore, FinishOutcome, Finished,
     HeartbeatOutcome, InvestigatorChange, InvestigatorRow, InvestigatorStore, Job, KillOrder,
     LeaseStore, Liveness, LoaderReport, LoaderRow, LoaderSecret, LoaderStore, ManifestRow,
-    ManifestStore, NewCommand, NewInvestigator, NewLoader, NewManifest, Owner, Page, Search,
+    ManifestStore, NewCommand, NewInvestigator, NewLoader, NewManifest, Owner, Page, Search, Sign,
     SignOutcome, Store, StoreError, StoreEvent, Unpublished,
 };
 use mig_types::{
@@ -472,6 +472,16 @@ impl LeaseStore for FlakyStore {
     async fn release(&self, owner: &Owner) -> Result<()> {
         self.gate()?;
         self.inner.release(owner).await
+    }
+
+    async fn tell(&self, sign: Sign, until: Timestamp) -> Result<()> {
+        self.gate()?;
+        self.inner.tell(sign, until).await
+    }
+
+    async fn told(&self, sign: Sign) -> Result<Option<Timestamp>> {
+        self.gate()?;
+        self.inner.told(sign).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Jobs that one of several schedulers does for all.
 
-use mig_store::Job;
+use mig_store::{Job, Sign};
 
 use crate::support::{LEASE, Platform, at, on_both, owner};
 
@@ -8,6 +8,7 @@ on_both!(
     a_job_has_one_owner_until_its_lease_runs_out,
     a_released_job_is_free_and_the_others_are_kept,
     of_many_at_once_one_gets_the_job,
+    the_longest_promise_to_work_counts_and_outlives_who_made_it,
 );
 
 async fn a_job_has_one_owner_until_its_lease_runs_out(platform: &Platform) {
@@ -45,4 +46,16 @@ async fn of_many_at_once_one_gets_the_job(platform: &Platform) {
     }
     let outcomes = tries.join_all().await;
     assert_eq!(outcomes.iter().filter(|taken| **taken).count(), 1, "{outcomes:?}");
+}
+
+async fn the_longest_promise_to_work_counts_and_outlives_who_made_it(platform: &Platform) {
+    let (first, second) = (&platform.store, &platform.second);
+    assert_eq!(second.told(Sign::Scheduler).await.unwrap(), None);
+    first.tell(Sign::Scheduler, at(20)).await.unwrap();
+    second.tell(Sign::Scheduler, at(12)).await.unwrap();
+    assert_eq!(second.told(Sign::Scheduler).await.unwrap(), Some(at(20)));
+    assert_eq!(second.told(Sign::Relay).await.unwrap(), None);
+    first.tell(Sign::Relay, at(7)).await.unwrap();
+    first.release(&owner("one")).await.unwrap();
+    assert_eq!(first.told(Sign::Relay).await.unwrap(), Some(at(7)));
 }

@@ -1,0 +1,122 @@
+//! What may stand between a client and an API: proxies of all kinds.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+/// Changes what passes by.
+type Edit = fn(String) -> String;
+
+fn serve(at: Ipv4Addr, answer: impl Fn(TcpStream) + Send + 'static) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((IpAddr::from(at), 0))?;
+    let address = listener.local_addr()?;
+    // Ends with the test's process.
+    thread::spawn(move || listener.incoming().flatten().for_each(&answer));
+    Ok(address)
+}
+
+/// The head of a request.
+fn head(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+        bytes.extend_from_slice(&byte);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Gives everybody the same answer.
+pub(super) fn canned(status: &'static str, rest: &'static str) -> anyhow::Result<SocketAddr> {
+    serve(Ipv4Addr::LOCALHOST, move |mut stream| {
+        head(&mut stream);
+        let text = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{rest}");
+        drop(stream.write_all(text.as_bytes()));
+    })
+}
+
+/// Takes every connection and never says anything.
+pub(super) fn silent() -> anyhow::Result<SocketAddr> {
+    let kept = std::sync::Mutex::new(Vec::new());
+    serve(Ipv4Addr::LOCALHOST, move |stream| {
+        if let Ok(mut kept) = kept.lock() {
+            kept.push(stream);
+        }
+    })
+}
+
+/// Passes requests without a body on to an API, and their answers back.
+pub(super) fn between(api: SocketAddr, ask: Edit, answer: Edit) -> anyhow::Result<SocketAddr> {
+    serve(Ipv4Addr::LOCALHOST, move |mut stream| {
+        let request = ask(head(&mut stream));
+        pass(&mut stream, api, request, answer);
+    })
+}
+
+fn pass(stream: &mut TcpStream, api: SocketAddr, request: String, answer: Edit) {
+    let request = request.replacen("\r\n", "\r\nconnection: close\r\n", 1);
+    let Ok(mut upstream) = TcpStream::connect(api) else { return };
+    drop(upstream.write_all(request.as_bytes()));
+    let mut text = String::new();
+    drop(upstream.read_to_string(&mut text));
+    drop(stream.write_all(answer(text).as_bytes()));
+}
+
+/// Passes bytes both ways, at another address.
+pub(super) fn elsewhere(server: SocketAddr) -> anyhow::Result<SocketAddr> {
+    serve(Ipv4Addr::new(127, 0, 0, 2), move |stream| {
+        let Ok(upstream) = TcpStream::connect(server) else { return };
+        let (Ok(mut from), Ok(mut to)) = (stream.try_clone(), upstream.try_clone()) else { return };
+        thread::spawn(move || {
+            drop(std::io::copy(&mut from, &mut to));
+            drop(to.shutdown(Shutdown::Write));
+        });
+        let (mut from, mut to) = (upstream, stream);
+        drop(std::io::copy(&mut from, &mut to));
+        drop(to.shutdown(Shutdown::Both));
+    })
+}
+
+/// An API whose clock is wrong.
+pub(super) fn of_yesterday(answer: String) -> String {
+    let lines = answer.split("\r\n").map(|line| {
+        if line.to_ascii_lowercase().starts_with("date: ") {
+            "date: Tue, 15 Nov 1994 08:12:31 GMT"
+        } else {
+            line
+        }
+    });
+    lines.collect::<Vec<_>>().join("\r\n")
+}
+
+/// A proxy that lets only headers pass that it knows.
+pub(super) fn without_token(request: String) -> String {
+    let lines = request
+        .split("\r\n")
+        .filter(|line| !line.to_ascii_lowercase().starts_with("x-pgpauthorization"));
+    lines.collect::<Vec<_>>().join("\r\n")
+}
+
+pub(super) fn unchanged(text: String) -> String {
+    text
+}
+
+/// An API that knows where agents are, as that of 2016 did.
+pub(super) fn of_2016(api: SocketAddr) -> anyhow::Result<SocketAddr> {
+    const PLACE: &str = r#"{"collection":{"items":[{"data":[{"name":"geolocation","value":{
+        "endpoint":"web1","commandid":1,"actionid":1,"foundanything":true,"latitude":59.9,
+        "longitude":10.7,"city":"Oslo","country":"Norway"}}]}]}}"#;
+    const NONE: &str = r#"{"collection":{"error":{"code":"1","message":"no results found"}}}"#;
+    serve(Ipv4Addr::LOCALHOST, move |mut stream| {
+        let request = head(&mut stream);
+        if request.contains("report=geolocations") {
+            let first = request.contains("offset=0");
+            let (status, body) = if first { ("200 OK", PLACE) } else { ("404 Not Found", NONE) };
+            let length = body.len();
+            let head =
+                format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}");
+            drop(stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()));
+        } else {
+            pass(&mut stream, api, request, unchanged);
+        }
+    })
+}
