@@ -375,7 +375,7 @@ fn asked_for(lab: &Lab, path: &str, url: &str) -> anyhow::Result<()> {
     let key = lab.platform.investigator("alice")?.fingerprint().to_string();
     let command = lab.command("alice", "mig", &["config", "init", "-c", path, "-keyid", &key])?;
     let mut terminal = Terminal::start(&command, 80)?;
-    terminal.prompt("URL of API? (e.g., https://mig.example.net/api/v1/)>")?;
+    terminal.wait("URL of API? (e.g., https://mig.example.net/api/v1/)>")?;
     terminal.keys(&format!("{url}\r"))?;
     terminal.wait("created configuration file at")?;
     assert!(terminal.end()?.success());
