@@ -16,7 +16,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let environment = &config::process_environment;
     let path = ClientConfig::default_path(environment).ok_or("there is no home directory")?;
     let (config, warnings) = ClientConfig::load(&path, environment)?;
-    warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    for warning in &warnings {
+        eprintln!("{warning}");
+    }
 
     let signer = signer::from_config(&config)?;
     let client = ApiClient::new(&config, "example", "1.0", Some(signer), Arc::new(SystemClock))?;

@@ -129,13 +129,12 @@ impl Commands<'_> {
     /// [`ClientError`].
     pub async fn next(&mut self) -> Result<Option<Command>, ClientError> {
         while !self.ended {
-            let page = match &mut self.page {
-                Some(page) => page,
-                None => {
-                    let offset = self.pages * PAGE;
-                    let items = self.client.command_items(&self.query, offset, PAGE).await?;
-                    self.page.insert(items)
-                }
+            let page = if let Some(page) = &mut self.page {
+                page
+            } else {
+                let offset = self.pages * PAGE;
+                let items = self.client.command_items(&self.query, offset, PAGE).await?;
+                self.page.insert(items)
             };
             match page.next().await? {
                 Some(command) => {

@@ -52,22 +52,28 @@ impl Page {
         self.text
     }
 
+    fn lines(&mut self, lines: &[&str]) {
+        for line in lines {
+            self.line(line);
+        }
+    }
+
     fn block(&mut self, block: &Block<'_>) {
         match block {
             Block::Usage(lines) | Block::Sample(lines) => {
                 self.text.push_str(".PP\n.nf\n");
-                lines.iter().for_each(|line| self.line(line));
+                self.lines(lines);
                 self.text.push_str(".fi\n");
             }
             Block::Heading(text) => self.order("SS", text),
             Block::Term(_, term, lines) => {
                 self.text.push_str(".TP\n");
                 self.order("B", term);
-                lines.iter().for_each(|line| self.line(line));
+                self.lines(lines);
             }
             Block::Text(lines) => {
                 self.text.push_str(".PP\n");
-                lines.iter().for_each(|line| self.line(line));
+                self.lines(lines);
             }
         }
     }

@@ -17,7 +17,7 @@ fn readline_reads_our_history_and_we_read_its() -> anyhow::Result<()> {
     let path = file.display().to_string();
     // Bash keeps its history with the library that is part of readline.
     let write = "set -o history; history -c; history -s 'search agent where name=web*'; \
-                 history -s 'action 12'; history -w \"$HISTFILE\"";
+                 history -s 'action 12'; history -w \"$HISTFILE\"; unset HISTFILE";
     let mut bash = tool("bash");
     bash.args(["--norc", "-c", write]).env("HISTFILE", &path).stdin(Stdio::null());
     succeed(&mut bash)?;

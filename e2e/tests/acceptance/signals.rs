@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::{Lab, followed};
 
 /// Stops an agent so that it answers nothing and is online all the same.
-pub fn freeze(platform: &TestPlatform, name: &str) -> anyhow::Result<()> {
+pub(crate) fn freeze(platform: &TestPlatform, name: &str) -> anyhow::Result<()> {
     let agent = platform.agents.iter().find(|agent| agent.name() == name).context("no agent")?;
     let pid = i32::try_from(agent.process.pid()).ok().and_then(Pid::from_raw);
     Ok(kill_process(pid.context("no process id")?, Signal::STOP)?)
@@ -105,7 +105,7 @@ fn console_stays(lab: &Lab, id: &str) -> anyhow::Result<()> {
     ends_with_ctrl_d(&mut console)
 }
 
-pub fn ends_with_ctrl_d(console: &mut Terminal) -> anyhow::Result<()> {
+pub(crate) fn ends_with_ctrl_d(console: &mut Terminal) -> anyhow::Result<()> {
     mig_testkit::until("the console's end", Duration::from_mins(1), || {
         console.keys("\u{4}").ok();
         console.raw().contains("Gators are going back underwater.").then_some(())

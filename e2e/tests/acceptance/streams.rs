@@ -23,7 +23,8 @@ const GOAL: Duration = Duration::from_millis(300);
 const QUESTIONS: usize = 7;
 
 const COMMANDS: usize = 10_000;
-const AGENTS: usize = 6000;
+/// Each has one command of the action.
+const AGENTS: usize = COMMANDS;
 /// Resident memory of `mig` while it prints them.
 const MOST_MEMORY: u64 = 64 << 20;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 /// Changes what passes by.
-type Edit = fn(String) -> String;
+type Edit = fn(&str) -> String;
 
 fn serve(at: Ipv4Addr, answer: impl Fn(TcpStream) + Send + 'static) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((IpAddr::from(at), 0))?;
@@ -47,18 +47,18 @@ pub(super) fn silent() -> anyhow::Result<SocketAddr> {
 /// Passes requests without a body on to an API, and their answers back.
 pub(super) fn between(api: SocketAddr, ask: Edit, answer: Edit) -> anyhow::Result<SocketAddr> {
     serve(Ipv4Addr::LOCALHOST, move |mut stream| {
-        let request = ask(head(&mut stream));
-        pass(&mut stream, api, request, answer);
+        let request = ask(&head(&mut stream));
+        pass(&mut stream, api, &request, answer);
     })
 }
 
-fn pass(stream: &mut TcpStream, api: SocketAddr, request: String, answer: Edit) {
+fn pass(stream: &mut TcpStream, api: SocketAddr, request: &str, answer: Edit) {
     let request = request.replacen("\r\n", "\r\nconnection: close\r\n", 1);
     let Ok(mut upstream) = TcpStream::connect(api) else { return };
     drop(upstream.write_all(request.as_bytes()));
     let mut text = String::new();
     drop(upstream.read_to_string(&mut text));
-    drop(stream.write_all(answer(text).as_bytes()));
+    drop(stream.write_all(answer(&text).as_bytes()));
 }
 
 /// Passes bytes both ways, at another address.
@@ -77,7 +77,7 @@ pub(super) fn elsewhere(server: SocketAddr) -> anyhow::Result<SocketAddr> {
 }
 
 /// An API whose clock is wrong.
-pub(super) fn of_yesterday(answer: String) -> String {
+pub(super) fn of_yesterday(answer: &str) -> String {
     let lines = answer.split("\r\n").map(|line| {
         if line.to_ascii_lowercase().starts_with("date: ") {
             "date: Tue, 15 Nov 1994 08:12:31 GMT"
@@ -89,15 +89,15 @@ pub(super) fn of_yesterday(answer: String) -> String {
 }
 
 /// A proxy that lets only headers pass that it knows.
-pub(super) fn without_token(request: String) -> String {
+pub(super) fn without_token(request: &str) -> String {
     let lines = request
         .split("\r\n")
         .filter(|line| !line.to_ascii_lowercase().starts_with("x-pgpauthorization"));
     lines.collect::<Vec<_>>().join("\r\n")
 }
 
-pub(super) fn unchanged(text: String) -> String {
-    text
+pub(super) fn unchanged(text: &str) -> String {
+    text.to_owned()
 }
 
 /// An API that knows where agents are, as that of 2016 did.
@@ -116,7 +116,7 @@ pub(super) fn of_2016(api: SocketAddr) -> anyhow::Result<SocketAddr> {
                 format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}");
             drop(stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()));
         } else {
-            pass(&mut stream, api, request, unchanged);
+            pass(&mut stream, api, &request, unchanged);
         }
     })
 }

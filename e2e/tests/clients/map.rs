@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::Lab;
 use super::crooked;
 
-/// A database in the MaxMind DB format that knows one network: 127.0.0.0/8.
+/// A database in the `MaxMind` DB format that knows one network: 127.0.0.0/8.
 fn database() -> Vec<u8> {
     // The bits of 127: eight nodes, whose other side leads nowhere.
     let nodes: u8 = 8;

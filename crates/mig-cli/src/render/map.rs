@@ -23,7 +23,7 @@ pub(super) fn page(title: &str, places: &[Place]) -> String {
     );
     for outline in LAND {
         let mut points = String::new();
-        for (longitude, latitude) in outline.iter() {
+        for (longitude, latitude) in *outline {
             let _ = write!(points, "{},{} ", longitude + 180, 90 - latitude);
         }
         let _ = writeln!(page, "<polygon class=\"land\" points=\"{}\"/>", points.trim_end());
@@ -108,7 +108,7 @@ mod tests {
 
     fn place(endpoint: &str, longitude: f64, latitude: f64, foundanything: bool) -> Place {
         let (endpoint, city) = (endpoint.to_owned(), "Oslo".to_owned());
-        Place { endpoint, longitude, latitude, foundanything, city, ..Place::default() }
+        Place { endpoint, foundanything, latitude, longitude, city, ..Place::default() }
     }
 
     #[test]

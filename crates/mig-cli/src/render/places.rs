@@ -2,6 +2,7 @@
 //! agents go to nobody else.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::Read as _;
 use std::net::IpAddr;
 
@@ -176,13 +177,13 @@ async fn addresses(
         }
     }
     for command in commands {
-        let id = command.agent.id;
-        if !known.contains_key(&id) {
-            match api.agent(id).await {
-                Ok(agent) => known.insert(id, agent.environment.publicip),
-                Err(error) if error.is_not_found() => known.insert(id, String::new()),
+        if let Entry::Vacant(unknown) = known.entry(command.agent.id) {
+            let address = match api.agent(command.agent.id).await {
+                Ok(agent) => agent.environment.publicip,
+                Err(error) if error.is_not_found() => String::new(),
                 Err(error) => return Err(error),
             };
+            unknown.insert(address);
         }
     }
     Ok(known)

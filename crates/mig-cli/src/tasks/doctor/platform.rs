@@ -355,18 +355,15 @@ async fn agents(session: &Session, api: &ApiClient, patience: Duration, findings
 
 fn nobody_online(known: &[Agent], findings: &mut Findings) {
     let last = known.iter().max_by_key(|agent| agent.heartbeatts);
-    match last {
-        Some(agent) => {
-            let text = format!(
-                "no agent is online; {} was heard of last, at {}",
-                agent.name, agent.heartbeatts
-            );
-            let hint = "see the agent's log: its relay, its account there, and whether it runs";
-            findings.broken(Hop::Agents, text, hint);
-        }
-        None => {
-            let hint = "install one; if there are some, see the scheduler's whitelist and log";
-            findings.broken(Hop::Agents, "no agent has ever been heard of", hint);
-        }
+    if let Some(agent) = last {
+        let text = format!(
+            "no agent is online; {} was heard of last, at {}",
+            agent.name, agent.heartbeatts
+        );
+        let hint = "see the agent's log: its relay, its account there, and whether it runs";
+        findings.broken(Hop::Agents, text, hint);
+    } else {
+        let hint = "install one; if there are some, see the scheduler's whitelist and log";
+        findings.broken(Hop::Agents, "no agent has ever been heard of", hint);
     }
 }
