@@ -152,7 +152,7 @@ fn own(lab: &Lab) -> anyhow::Result<Vec<Fault<'static>>> {
             .env("MIG_SIGNING_KEY", ""),
         Fault::new("the file of the key is missing", KEY, none, "MIG_SIGNING_KEY")
             .env("MIG_SIGNING_KEY", none),
-        Fault::new("the file of the key is damaged", KEY, "secret key", "armored secret key")
+        Fault::new("the file of the key is damaged", KEY, "secret key", "export it with gpg")
             .env("MIG_SIGNING_KEY", locked.display().to_string()),
         Fault::new("gpg is not installed", ("gpg", 3), "cannot start", "install GnuPG")
             .migrc(with_key)

@@ -11,6 +11,11 @@ const ACCEPTED: &[Accepted] = &[
         reason: "clients of early 2016 read it; all others ignore unknown members",
     },
     Accepted {
+        requests: "05, 67",
+        at: ".data.length",
+        reason: "two more values tell whether a scheduler works and reaches the relay; clients pass over names they do not know",
+    },
+    Accepted {
         requests: "08, 09, 12",
         at: "status",
         reason: "a missing or malformed id blames the caller: 400",
