@@ -2,6 +2,7 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod containers;
+pub mod content;
 pub mod environment;
 pub mod fs;
 mod host;
