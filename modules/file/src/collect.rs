@@ -109,11 +109,8 @@ impl Collector {
         }
         let hits = finding.checks.len().max(1);
         found.hits += hits as u64;
-        if found.hits >= *limit
-            && let Some(done) = self.done.get(search)
-            && !done.swap(true, Ordering::Relaxed)
-        {
-            self.open.fetch_sub(1, Ordering::Relaxed);
+        if found.hits >= *limit {
+            self.finish_search(search);
         }
         let overhead = self.overhead.get(search).copied().unwrap_or(0);
         let size = hits * (overhead + 2 * finding.path.as_os_str().len());
@@ -129,6 +126,31 @@ impl Collector {
         }
         drop(room);
         found.findings.push(finding);
+    }
+
+    /// Counts a file that is looked at here and now instead of being recorded.
+    /// Whether it is within the limit of its search.
+    pub(crate) fn claim(&self, search: usize) -> bool {
+        let (Some(found), Some(limit)) = (self.found.get(search), self.limits.get(search)) else {
+            return false;
+        };
+        let mut found = lock(found);
+        if found.hits >= *limit {
+            return false;
+        }
+        found.hits += 1;
+        if found.hits >= *limit {
+            self.finish_search(search);
+        }
+        true
+    }
+
+    fn finish_search(&self, search: usize) {
+        if let Some(done) = self.done.get(search)
+            && !done.swap(true, Ordering::Relaxed)
+        {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn error(&self, text: String) {

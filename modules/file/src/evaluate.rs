@@ -16,6 +16,7 @@ use crate::collect::{Collector, Finding};
 use crate::plan::{Compiled, MetaCheck, MetaRule, Plan};
 use crate::rules::Algorithm;
 use crate::scan::{Content, ScanError, Wish};
+use crate::select::{Selected, Visitor};
 
 /// Most bytes a gzip file may unpack to.
 const MAX_UNPACKED: u64 = 10 << 30;
@@ -54,21 +55,56 @@ impl Place<'_> {
         }
     }
 
-    fn open(&self) -> io::Result<File> {
-        match self {
+    /// Opens a regular file.
+    pub(crate) fn open(&self, metadata: &Metadata) -> Result<File, Closed> {
+        // Before opening: the open of a device can have effects.
+        if metadata.kind != Kind::File {
+            return Err(Closed::Unfit("is not a regular file, its content was not read"));
+        }
+        if metadata.size_bytes >= ABSURD {
+            return Err(Closed::Unfit("is too large to be a file, its content was not read"));
+        }
+        let opened = match self {
             Self::Entry { directory, name, .. } => directory.open_file(name),
             Self::Alone { host, .. } => fs::open_file(host),
+        };
+        let file = opened.map_err(Closed::Failed)?;
+        // It may have been exchanged since.
+        match file.metadata() {
+            Ok(now) if now.is_file() => Ok(file),
+            _ => Err(Closed::Changed),
         }
     }
 }
 
 /// What evaluating needs of the run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) collector: &'a Collector,
     pub(crate) budget: &'a Budget,
     pub(crate) now: Timestamp,
+    /// Makes what looks at the files found; without it they are collected.
+    pub(crate) visitors: Option<&'a Visitors<'a>>,
+}
+
+/// Makes a visitor for the thread it is called on.
+pub(crate) type Visitors<'a> = dyn Fn() -> Visitor<'a> + Sync + 'a;
+
+/// What one thread of a walk has for itself.
+#[derive(Default)]
+pub(crate) struct Worker<'a> {
+    pub(crate) buffer: Vec<u8>,
+    visitor: Option<Visitor<'a>>,
+}
+
+/// Why a file was not opened.
+#[derive(Debug)]
+pub(crate) enum Closed {
+    /// It is no file to read; the text says why.
+    Unfit(&'static str),
+    Failed(io::Error),
+    Changed,
 }
 
 /// A search that may still find the file.
@@ -79,15 +115,15 @@ struct Candidate<'a> {
     hits: Vec<u32>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     /// Evaluates a file for the searches of these indexes. `metadata` saves a
-    /// look when it is known; `buffer` is scratch space.
+    /// look when it is known.
     pub(crate) fn evaluate(
         &self,
         place: Place<'_>,
         interested: &[usize],
         metadata: Option<Metadata>,
-        buffer: &mut Vec<u8>,
+        worker: &mut Worker<'a>,
     ) {
         let mut known = metadata;
         let mut candidates = Vec::new();
@@ -123,9 +159,9 @@ impl Context<'_> {
                 return;
             }
         };
-        let contents = self.contents(place, &metadata, &candidates, buffer);
+        let contents = self.contents(place, &metadata, &candidates, &mut worker.buffer);
         for candidate in candidates {
-            self.settle(place, &metadata, candidate, &contents);
+            self.settle(place, &metadata, candidate, &contents, worker);
         }
     }
 
@@ -221,26 +257,17 @@ impl Context<'_> {
 
     /// Opens a regular file, or says what is wrong with it.
     fn open(&self, place: Place<'_>, metadata: &Metadata) -> Result<File, String> {
-        let path = || lossy(&place.path());
-        let unfit = |kind: Kind, size: u64| {
-            if kind != Kind::File {
-                return Some("is not a regular file, its content was not read");
+        place.open(metadata).map_err(|closed| {
+            let path = lossy(&place.path());
+            match closed {
+                Closed::Unfit(text) => format!("ERROR: {path} {text}"),
+                Closed::Failed(error) => {
+                    self.collector.open_failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    format!("ERROR: open {path}: {}", fs::reason(&error))
+                }
+                Closed::Changed => format!("ERROR: {path} changed while it was opened"),
             }
-            (size >= ABSURD).then_some("is too large to be a file, its content was not read")
-        };
-        // Before opening: the open of a device can have effects.
-        if let Some(text) = unfit(metadata.kind, metadata.size_bytes) {
-            return Err(format!("ERROR: {} {text}", path()));
-        }
-        let file = place.open().map_err(|error| {
-            self.collector.open_failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            format!("ERROR: open {}: {}", path(), fs::reason(&error))
-        })?;
-        // It may have been exchanged since.
-        match file.metadata() {
-            Ok(now) if now.is_file() => Ok(file),
-            _ => Err(format!("ERROR: {} changed while it was opened", path())),
-        }
+        })
     }
 
     fn read<'c>(
@@ -271,6 +298,7 @@ impl Context<'_> {
         metadata: &Metadata,
         candidate: Candidate<'_>,
         contents: &[Content<'_>],
+        worker: &mut Worker<'a>,
     ) {
         let Candidate { index, search, mut hits } = candidate;
         let content = contents
@@ -293,6 +321,14 @@ impl Context<'_> {
             }
         }
         if !search.matchall && hits.is_empty() {
+            return;
+        }
+        if let Some(visitors) = self.visitors {
+            // The lock of the count is not held while the visitor works.
+            if self.collector.claim(index) {
+                let visit = worker.visitor.get_or_insert_with(visitors);
+                visit(&Selected::new(place, metadata, self.collector));
+            }
             return;
         }
         hits.sort_unstable();

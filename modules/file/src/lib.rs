@@ -12,11 +12,13 @@ mod print;
 mod rules;
 mod scan;
 mod scope;
+mod select;
 mod walk;
 
 pub use elements::{Element, Elements, FileInfo, Statistics};
 pub use locate::{Located, Wanted, locate};
 pub use params::{Options, Params, Search};
+pub use select::{Selected, Selection, Visitor, select};
 
 use std::time::Instant;
 
@@ -53,7 +55,8 @@ impl Module for File {
         let begun = Instant::now();
         let plan = Plan::new(params)?;
         let collector = Collector::new(&plan, budget.result_bytes());
-        let context = Context { plan: &plan, collector: &collector, budget, now: host.now() };
+        let context =
+            Context { plan: &plan, collector: &collector, budget, now: host.now(), visitors: None };
         let cut_short = Walk::new(context, host).run();
         // The reason is short and must not fall victim to a limit of errors.
         let late = cut_short

@@ -74,7 +74,8 @@ pub fn locate(
     }
     let plan = Plan::new(&params)?;
     let collector = Collector::new(&plan, budget.result_bytes());
-    let context = Context { plan: &plan, collector: &collector, budget, now: host.now() };
+    let context =
+        Context { plan: &plan, collector: &collector, budget, now: host.now(), visitors: None };
     let was_cut = !places.is_empty() && Walk::new(context, host).run();
     let collected = collector.finish(Vec::new());
     let mut files = vec![Some(Vec::new()); wanted.len()];

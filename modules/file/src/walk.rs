@@ -13,11 +13,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use mig_host::Host;
 use mig_host::fs::{self, Directory, Kind};
 
-use crate::evaluate::{Context, Place, lossy};
+use crate::evaluate::{Context, Place, Worker, lossy};
 use crate::scope::{OUTSIDE, Roots};
 
 /// Files handed to another thread at a time.
 const BATCH: usize = 64;
+/// The same for files that each take a visitor's time.
+const VISITED_BATCH: usize = 4;
 
 /// Device and inode of the directories above, to notice a cycle.
 #[derive(Debug)]
@@ -153,13 +155,13 @@ impl<'a> Walk<'a> {
             if roots.is_empty() || self.is_stopped() {
                 break;
             }
-            let mut buffer = Vec::new();
+            let mut worker = Worker::default();
             for (path, searches) in roots.into_iter().rev() {
                 let mut levels = vec![OUTSIDE; self.context.plan.searches.len()];
                 for search in searches {
                     self.enter(&mut levels, search);
                 }
-                self.start(path, levels, &mut buffer);
+                self.start(path, levels, &mut worker);
             }
             std::thread::scope(|scope| {
                 for _ in 1..self.context.budget.threads() {
@@ -220,7 +222,7 @@ impl<'a> Walk<'a> {
         Ok(below.map_or_else(|| target.clone(), |below| Path::new("/").join(below)))
     }
 
-    fn start(&self, path: PathBuf, levels: Vec<u32>, buffer: &mut Vec<u8>) {
+    fn start(&self, path: PathBuf, levels: Vec<u32>, worker: &mut Worker<'a>) {
         let host = self.host.path(&path);
         match fs::metadata(&host, true) {
             Ok(found) if found.kind == Kind::Directory => {
@@ -233,7 +235,7 @@ impl<'a> Walk<'a> {
             Ok(found) => {
                 self.context.collector.files.fetch_add(1, Ordering::Relaxed);
                 let place = Place::Alone { host: &host, path: &path };
-                self.context.evaluate(place, &interested(&levels), Some(found), buffer);
+                self.context.evaluate(place, &interested(&levels), Some(found), worker);
             }
             Err(error) => {
                 let text = format!("ERROR: open {}: {}", lossy(&path), fs::reason(&error));
@@ -243,7 +245,7 @@ impl<'a> Walk<'a> {
     }
 
     fn work(&self) {
-        let mut buffer = Vec::new();
+        let mut worker = Worker::default();
         while let Some(task) = self.queue.pop() {
             let _working = Working(&self.queue);
             if self.is_stopped() {
@@ -251,12 +253,12 @@ impl<'a> Walk<'a> {
             }
             match task {
                 Task::Directory { path, levels, branch, root } => {
-                    self.directory(&path, &levels, branch, root, &mut buffer);
+                    self.directory(&path, &levels, branch, root, &mut worker);
                 }
                 Task::Files { directory, path, interested, names } => {
                     let entries =
                         Entries { directory: &directory, path: &path, interested: &interested };
-                    self.files(entries, &names, &mut buffer);
+                    self.files(entries, &names, &mut worker);
                 }
             }
         }
@@ -268,7 +270,7 @@ impl<'a> Walk<'a> {
         levels: &[u32],
         branch: Option<Arc<Branch>>,
         root: bool,
-        buffer: &mut Vec<u8>,
+        worker: &mut Worker<'a>,
     ) {
         let failed = |error: &std::io::Error| {
             let text = format!("ERROR: open {}: {}", lossy(path), fs::reason(error));
@@ -292,6 +294,15 @@ impl<'a> Walk<'a> {
         let entries = Entries { directory: &directory, path, interested: &interested };
         let below = self.below(levels);
         let (mut batch, mut directories) = (Vec::new(), Vec::new());
+        let batch_size = if self.context.visitors.is_some() { VISITED_BATCH } else { BATCH };
+        let share = |names| {
+            self.queue.push([Task::Files {
+                directory: Arc::clone(&directory),
+                path: Arc::clone(&shared_path),
+                interested: Arc::clone(&interested),
+                names,
+            }]);
+        };
         let listed = directory.for_each(|name, kind| {
             if self.is_stopped() {
                 return ControlFlow::Break(());
@@ -301,17 +312,12 @@ impl<'a> Walk<'a> {
                 Some(kind @ (Kind::File | Kind::Link)) => {
                     // Somebody has nothing to do: share the files out.
                     if self.queue.idle.load(Ordering::Relaxed) == 0 {
-                        self.file(entries, name, kind, buffer);
+                        self.file(entries, name, kind, worker);
                         return ControlFlow::Continue(());
                     }
                     batch.push((name.to_owned(), kind));
-                    if batch.len() == BATCH {
-                        self.queue.push([Task::Files {
-                            directory: Arc::clone(&directory),
-                            path: Arc::clone(&shared_path),
-                            interested: Arc::clone(&interested),
-                            names: std::mem::take(&mut batch),
-                        }]);
+                    if batch.len() == batch_size {
+                        share(std::mem::take(&mut batch));
                     }
                 }
                 Some(Kind::Directory) => {
@@ -342,15 +348,15 @@ impl<'a> Walk<'a> {
         }
         directories.reverse();
         self.queue.push(directories);
-        self.files(entries, &batch, buffer);
+        self.files(entries, &batch, worker);
     }
 
-    fn files(&self, entries: Entries<'_>, names: &[(OsString, Kind)], buffer: &mut Vec<u8>) {
+    fn files(&self, entries: Entries<'_>, names: &[(OsString, Kind)], worker: &mut Worker<'a>) {
         for (name, kind) in names {
             if self.is_stopped() {
                 break;
             }
-            self.file(entries, name, *kind, buffer);
+            self.file(entries, name, *kind, worker);
         }
     }
 
@@ -369,7 +375,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A file, or a link that may lead to one.
-    fn file(&self, entries: Entries<'_>, name: &OsStr, kind: Kind, buffer: &mut Vec<u8>) {
+    fn file(&self, entries: Entries<'_>, name: &OsStr, kind: Kind, worker: &mut Worker<'a>) {
         let Entries { directory, path, interested } = entries;
         let mut metadata = None;
         if kind == Kind::Link {
@@ -388,11 +394,11 @@ impl<'a> Walk<'a> {
         let place = Place::Entry { directory, path, name };
         let own = if self.roots.any_nested() { self.roots.claim(&place.path()) } else { &[] };
         if own.is_empty() {
-            return self.context.evaluate(place, interested, metadata, buffer);
+            return self.context.evaluate(place, interested, metadata, worker);
         }
         let mut interested = interested.to_vec();
         interested.extend(own.iter().filter(|search| !entries.interested.contains(search)));
-        self.context.evaluate(place, &interested, metadata, buffer);
+        self.context.evaluate(place, &interested, metadata, worker);
     }
 }
 

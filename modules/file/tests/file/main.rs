@@ -4,5 +4,6 @@
 
 mod checks;
 mod results;
+mod selection;
 mod tree;
 mod walking;
