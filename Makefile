@@ -3,14 +3,14 @@
 CARGO ?= cargo
 SETTINGS = OS=$(OS) ARCH=$(ARCH) BUILDENV=$(BUILDENV) AGTCONF=$(AGTCONF)
 PROGRAMS = mig mig-console mig-action-generator mig-action-verifier mig-agent-search \
-	mig-agent mig-api mig-scheduler mig-standalone mig-swarm
+	mig-agent mig-api mig-scheduler mig-standalone mig-swarm mig-yara
 
 # Optional: `make test TESTS="-p mig-store conformance"`.
 TESTS ?=
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: all build check test attack chaos bench swarm load footprint soak fuzz demo clean $(PROGRAMS)
+.PHONY: all build check test attack chaos bench swarm load footprint soak yara-bench fuzz demo clean $(PROGRAMS)
 
 all: $(PROGRAMS)
 
@@ -65,6 +65,11 @@ footprint:
 soak:
 	@$(CARGO) build --profile bench --workspace --bins
 	@$(CARGO) bench --workspace --bench soak
+
+# Against Debian's yara; MIG_BENCH_FILES, MIG_BENCH_ROUNDS and MIG_BENCH_THREADS
+# change what is measured.
+yara-bench:
+	@$(CARGO) bench --package mig-yara --features engine --bench yara
 
 fuzz:
 	@set -e; for target in $$($(CARGO) +nightly fuzz list); do \

@@ -96,6 +96,68 @@ fn first_day(platform: &mut TestPlatform) -> anyhow::Result<Vec<String>> {
     Ok(lines(&found).into_iter().map(|line| line.replace(&etc, "/etc")).collect())
 }
 
+/// Rules with an include, through the executable beside the agent's own; an agent
+/// without it says what is missing.
+fn rules(platform: &mut TestPlatform) -> anyhow::Result<()> {
+    let etc = evidence(platform.directory())?;
+    // Named before agents are asked for it.
+    mig_testkit::binary("mig-yara").context(
+        "run: cargo build --package mig-yara --features engine (make test does it by itself)",
+    )?;
+    let folder = platform.directory().join("rules");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(
+        folder.join("helper.yar"),
+        "private rule helper { strings: $a = \"root:x:\" condition: $a at 0 }",
+    )?;
+    let main = folder.join("main.yar");
+    std::fs::write(
+        &main,
+        "include \"helper.yar\"\nrule accounts { condition: helper and filesize > 20 }\n\
+         rule shell { strings: $a = /\\/bin\\/(ba)?sh\\n/ condition: #a > 1 or ($a and helper) }\n",
+    )?;
+    let rules = main.display().to_string();
+    let files = format!("-path '{etc}' -name .");
+    let args = ["yara", "--strict", "-t", "name='web1'", "-rules", &rules, "-files", &files];
+    let found = platform.mig("alice", &args)?;
+    assert_eq!(found.code, Some(0), "{found:#?}");
+    assert_eq!(
+        lines(&found),
+        [
+            format!("web1 {etc}/passwd [accounts,shell]"),
+            format!("web1 {etc}/passwd- [accounts,shell]")
+        ],
+        "{found:#?}"
+    );
+    assert!(found.stderr.contains("1 sent, 1 done, 1 succeeded"), "{found:#?}");
+
+    std::fs::write(&main, "rule a {\n condition: b }\n")?;
+    let wrong = platform
+        .mig("alice", &["yara", "-t", "name='web1'", "-rules", &rules, "-files", &files])?;
+    let said = wrong.stdout.clone() + &wrong.stderr;
+    assert!(
+        said.contains("cannot compile rules: line 2, column 13: unknown identifier"),
+        "{wrong:#?}"
+    );
+
+    // Nothing beside this agent, and nothing where it is told to look.
+    let mut acl = Acl::default();
+    acl.insert("default", entry(&platform.investigators, 1));
+    platform.start_agent(&AgentOptions {
+        name: "bare1".to_owned(),
+        acl,
+        settings: vec![format!("moduledir = \"{}\"", folder.display())],
+        ..AgentOptions::default()
+    })?;
+    platform.wait_agents(4)?;
+    let args = ["yara", "--strict", "-t", "name='bare1'", "-rules", &rules, "-files", &files];
+    let missing = platform.mig("alice", &args)?;
+    assert_eq!(missing.code, Some(6), "{missing:#?}");
+    let said = missing.stdout.clone() + &missing.stderr;
+    assert!(said.contains("module yara is unavailable: mig-yara is not installed"), "{missing:#?}");
+    Ok(())
+}
+
 fn two_investigators(platform: &TestPlatform) -> anyhow::Result<()> {
     let ports = ["netstat", "--strict", "-e", "10m", "-lp", "65535"];
     let alone = platform.mig("alice", &ports)?;
@@ -218,6 +280,7 @@ fn backends(platform: &mut TestPlatform) -> anyhow::Result<&mut Servers> {
 fn both_pairs_of_backends_give_the_same_answers() {
     let mut embedded = TestPlatform::embedded().unwrap();
     let first = first_day(&mut embedded).unwrap();
+    rules(&mut embedded).unwrap();
     drop(embedded);
     let mut servers = TestPlatform::servers().unwrap();
     doctor_says(&servers, 5, "BROKEN  agents: no agent has ever been heard of").unwrap();

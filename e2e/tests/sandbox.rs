@@ -41,7 +41,7 @@ const NEVER: &[&str] = &[
 fn known(module: &str) -> Needs {
     let none = Needs { reads: &[], ..Needs::default() };
     match module {
-        "file" | "scribe" | "sshkey" => Needs::default(),
+        "file" | "scribe" | "sshkey" | "yara" => Needs::default(),
         "example" | "ping" | "timedrift" => {
             Needs { reads: Needs::NETWORK_FILES, network: true, ..none }
         }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::command::{cargo, command, output, root};
 
 /// A program and the crate it lives in.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("mig", "mig-cli"),
     ("mig-agent", "mig-agent"),
     ("mig-action-generator", "mig-tools"),
@@ -20,7 +20,11 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("mig-scheduler", "mig-scheduler"),
     ("mig-standalone", "mig-standalone"),
     ("mig-swarm", "mig-swarm"),
+    (YARA, YARA),
 ];
+
+/// The program with an engine that no other is built with: a cargo feature.
+const YARA: &str = "mig-yara";
 
 /// The guide's names for a platform and the compiler's name.
 const PLATFORMS: [(&str, &str, &str); 7] = [
@@ -135,6 +139,9 @@ fn compile(program: &str, platform: &Platform, version: &str) -> Result<PathBuf>
         .stdout(Stdio::piped());
     if let Some(target) = platform.target {
         cargo.args(["--target", target]);
+    }
+    if program == YARA {
+        cargo.args(["--features", "engine"]);
     }
     let messages = output(&mut cargo)?;
     executable(&messages, program)

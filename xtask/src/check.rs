@@ -13,6 +13,21 @@ pub(crate) fn run() -> Result<ExitCode> {
     for (name, arguments) in [
         ("format", ["fmt", "--all", "--check"].as_slice()),
         ("clippy", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        (
+            "clippy of mig-yara",
+            &[
+                "clippy",
+                "--quiet",
+                "--package",
+                "mig-yara",
+                "--features",
+                "engine",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
         ("documentation", &["doc", "--quiet", "--workspace", "--no-deps"]),
     ] {
         eprintln!("check: {name}");

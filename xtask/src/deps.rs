@@ -65,6 +65,12 @@ const RULES: &[Rule] = &[
     },
     Rule { name: "mig-module-sshkey", members: MODULE, never: ASYNC_OR_IO },
     Rule { name: "mig-module-timedrift", members: MODULE, never: ASYNC_OR_IO },
+    // Its files are found by the walk of `file`; its engine is `mig-yara`'s.
+    Rule {
+        name: "mig-module-yara",
+        members: &["mig-types", "mig-module", "mig-host", "mig-module-file"],
+        never: &["tokio", "reqwest", "hyper", "axum", "lapin", "sqlx", "rustls", "yara-x"],
+    },
     Rule {
         name: "mig-modules",
         members: &[
@@ -82,7 +88,20 @@ const RULES: &[Rule] = &[
             "mig-module-scribe",
             "mig-module-sshkey",
             "mig-module-timedrift",
+            "mig-module-yara",
         ],
+        never: ASYNC_OR_IO,
+    },
+    // A module process from inside: nothing of the agent's that it could reach.
+    Rule {
+        name: "mig-child",
+        members: &["mig-types", "mig-host", "mig-module", "mig-sandbox"],
+        never: ASYNC_OR_IO,
+    },
+    // The one program with an engine for rules.
+    Rule {
+        name: "mig-yara",
+        members: &["mig-types", "mig-module", "mig-module-yara", "mig-child"],
         never: ASYNC_OR_IO,
     },
     Rule {
@@ -101,10 +120,11 @@ const RULES: &[Rule] = &[
             "mig-module",
             "mig-modules",
             "mig-sandbox",
+            "mig-child",
             "mig-relay",
             "mig-runtime",
         ],
-        never: &["axum", "lapin"],
+        never: &["axum", "lapin", "yara-x"],
     },
     // The API never reaches the relay, the scheduler never reaches HTTP: they
     // meet in the store.

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
@@ -35,26 +35,43 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     if !built.success() {
         bail!("the workspace does not build");
     }
+    // The program whose engine no other is built with: the agent starts it.
+    let built = cargo().args(["build", "--all-targets"]).args(WITH_ENGINE).status()?;
+    if !built.success() {
+        bail!("mig-yara does not build");
+    }
 
+    let summary = Mutex::new(Summary::default());
     let mut command = cargo();
     command.args(["test", "--no-fail-fast"]);
     selection.apply(&mut command);
     set_environment(&mut command, &postgres, &rabbitmq);
-    let outcome = run_counted(&mut command);
+    let mut outcome = run_counted(&mut command, &summary);
+    if selection.has_engine()
+        && let Ok(status) = &mut outcome
+    {
+        let mut command = cargo();
+        command.args(["test", "--no-fail-fast"]).args(WITH_ENGINE);
+        if !selection.filters.is_empty() {
+            command.arg("--").args(&selection.filters);
+        }
+        *status &= run_counted(&mut command, &summary)?;
+    }
 
     let versions = versions(&rabbitmq);
     drop((postgres, rabbitmq, scratch));
-    let (status, summary) = outcome?;
+    let is_well = outcome?;
+    let summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("ran against {versions}, started for these tests and stopped again");
     for _ in 0..summary.silent() {
         println!("one test program ended without a report, which counts as one failure");
     }
     let mut failed = summary.failed + summary.silent();
-    if !status.success() && failed == 0 {
+    if !is_well && failed == 0 {
         println!("cargo test failed before the tests ran");
         failed = 1;
     }
-    if status.success() && summary.passed == 0 {
+    if is_well && summary.passed == 0 {
         println!("no test matched, which counts as one failure");
         failed = 1;
     }
@@ -62,8 +79,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         println!("{line}");
     }
     println!("{} passed, {failed} failed", summary.passed);
-    Ok(if status.success() && failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_well && failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
+
+/// Cargo's words for the one program that needs a feature.
+const WITH_ENGINE: [&str; 4] = ["--package", "mig-yara", "--features", "mig-yara/engine"];
 
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -93,6 +113,13 @@ impl Selection {
             }
         }
         Ok(selection)
+    }
+
+    /// Whether the tests of `mig-yara` are among them: without its feature it has
+    /// none.
+    fn has_engine(&self) -> bool {
+        let named = self.crates.iter().any(|name| name == "mig-yara");
+        self.suites.is_empty() && (named || self.crates.is_empty())
     }
 
     fn apply(&self, command: &mut Command) {
@@ -177,9 +204,9 @@ fn versions(rabbitmq: &RabbitMq) -> String {
     format!("{postgres} and RabbitMQ {}", version.trim())
 }
 
-/// Runs the command, passes its output on and counts. It is killed, with all
-/// that it started, when we end.
-fn run_counted(command: &mut Command) -> Result<(ExitStatus, Summary)> {
+/// Runs the command, passes its output on and counts; whether it says that all is
+/// well. It is killed, with all that it started, when we end.
+fn run_counted(command: &mut Command, summary: &Mutex<Summary>) -> Result<bool> {
     let mut child = command
         .process_group(0)
         .stdout(Stdio::piped())
@@ -188,14 +215,12 @@ fn run_counted(command: &mut Command) -> Result<(ExitStatus, Summary)> {
         .context("cannot start cargo")?;
     let group = child.id().to_string();
     let _watchdog = Watchdog::new("kill -9 -- \"-$1\"", &[OsStr::new(&group)])?;
-    let summary = Mutex::new(Summary::default());
     let (out, err) = (child.stdout.take(), child.stderr.take());
     std::thread::scope(|scope| {
-        scope.spawn(|| pass_on(out, std::io::stdout(), &summary));
-        pass_on(err, std::io::stderr(), &summary);
+        scope.spawn(|| pass_on(out, std::io::stdout(), summary));
+        pass_on(err, std::io::stderr(), summary);
     });
-    let status = child.wait()?;
-    Ok((status, summary.into_inner().unwrap_or_else(PoisonError::into_inner)))
+    Ok(child.wait()?.success())
 }
 
 fn pass_on(from: Option<impl Read>, mut to: impl Write, summary: &Mutex<Summary>) {
@@ -231,7 +256,11 @@ mod tests {
         let arguments: Vec<_> = command.get_args().collect();
         assert_eq!(arguments, ["--package", "mig-store", "--", "conformance", "x"]);
         let mut command = super::command("true");
-        parse(&["--suite", "attack", "attack"]).unwrap().apply(&mut command);
+        let attack = parse(&["--suite", "attack", "attack"]).unwrap();
+        attack.apply(&mut command);
+        assert!(!attack.has_engine() && !selection.has_engine());
+        assert!(Selection::default().has_engine());
+        assert!(parse(&["-p", "mig-yara"]).unwrap().has_engine());
         let arguments: Vec<_> = command.get_args().collect();
         let wanted = ["--workspace", "--test", "attack", "--", "attack", "--nocapture"];
         assert_eq!(arguments, wanted);

@@ -17,7 +17,7 @@ use crate::config::{AgentConfig, Unverifiable, half_the_cores};
 use crate::context::{Context, History};
 use crate::discovery::Discovery;
 use crate::execute::child::Sandboxing;
-use crate::execute::{Cages, Executor};
+use crate::execute::{Cages, Executor, Programs};
 use crate::heartbeat::{self, Lookout};
 use crate::identity::Identity;
 use crate::journal::{Bounds, Journal, JournalError, is_disk_trouble};
@@ -119,9 +119,9 @@ async fn serve_once(
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let modules: Vec<String> = crate::modules::names();
+    let programs = Programs::of_this_build(own_program()?, config.moduledir.as_deref());
     let lookout = Lookout {
-        modules: modules.clone(),
+        programs: programs.clone(),
         hostname: config.hostname.clone(),
         discovery: Discovery::new(&config, |name| std::env::var(name).ok()),
     };
@@ -171,10 +171,9 @@ async fn serve_once(
             heartbeatfreq: config.heartbeatfreq,
         },
         executor: Executor {
-            program: own_program()?,
+            programs,
             budgets: config.budgets,
             privacy: config.extraprivacymode,
-            modules: modules.into_iter().collect(),
             switchboard: persist::Switchboard::of_this_program(),
             cages,
         },

@@ -71,6 +71,7 @@ struct AgentSection {
     modulesandbox: Option<Sandboxing>,
     moduleprocesses: Option<usize>,
     modulecgroups: Option<bool>,
+    moduledir: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -152,6 +153,8 @@ pub struct AgentConfig {
     pub tags: Tags,
     pub maxactions: usize,
     pub budgets: Budgets,
+    /// Where executables of modules are; `None` is beside the agent's own.
+    pub moduledir: Option<PathBuf>,
     pub ca: Pem,
     pub cert: Pem,
     pub key: Pem,
@@ -199,6 +202,7 @@ impl Default for AgentConfig {
                 processes: 64,
                 cgroups: true,
             },
+            moduledir: None,
             ca: Pem::None,
             cert: Pem::None,
             key: Pem::None,
@@ -323,6 +327,7 @@ impl AgentConfig {
             tags,
             maxactions: stats.maxactions.map_or(builtin.maxactions, usize::from),
             budgets,
+            moduledir: present(agent.moduledir).or(builtin.moduledir),
             ca: if ca.is_none() { builtin.ca } else { ca },
             cert,
             key,
@@ -397,6 +402,7 @@ impl AgentConfig {
             ("MODULEOUTPUT", format!("{} MB", self.budgets.output_bytes >> 20)),
             ("MODULETHREADS", self.budgets.threads.to_string()),
             ("MODULEPROCESSES", self.budgets.processes.to_string()),
+            ("MODULEDIR", shown(self.moduledir.as_deref())),
             ("UNVERIFIABLETARGETS", format!("{:?}", self.unverifiabletargets).to_lowercase()),
             ("STATSMAXACTIONS", self.maxactions.to_string()),
             ("CACERT", self.ca.to_string()),
@@ -409,6 +415,10 @@ impl AgentConfig {
         ];
         lines.map(|(name, value)| name.to_owned() + " : " + &value + "\n").concat()
     }
+}
+
+fn shown(path: Option<&Path>) -> String {
+    path.map(|path| path.display().to_string()).unwrap_or_default()
 }
 
 /// `amqp://user:***@host/vhost`.
@@ -540,6 +550,7 @@ mod tests {
     modulesandbox = require
     moduleprocesses = 9
     modulecgroups = off
+    moduledir = /usr/lib/mig
 [stats]
     maxactions = 30
 [certs]
@@ -560,6 +571,7 @@ mod tests {
         assert_eq!((config.budgets.memory_bytes, config.budgets.output_bytes), (64 << 20, 1 << 20));
         assert_eq!(config.budgets.sandbox, Sandboxing::Require);
         assert_eq!((config.budgets.processes, config.budgets.cgroups), (9, false));
+        assert_eq!(config.moduledir.as_deref(), Some(Path::new("/usr/lib/mig")));
         let text = config.describe();
         assert!(text.contains("AMQPBROKER : amqps://agent:***@relay.example.net:5671/mig"));
         assert!(!text.contains("pw"), "{text}");

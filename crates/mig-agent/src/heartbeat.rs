@@ -14,6 +14,7 @@ use mig_types::{Agent, AgentMode, Environment, QueueLoc, Tags, Timestamp, wire};
 use crate::backoff::{Backoff, jitter};
 use crate::context::Context;
 use crate::discovery::Discovery;
+use crate::execute::Programs;
 
 /// Written after every heartbeat, for whoever watches the agent from outside.
 pub const OK_FILE: &str = "mig-agent.ok";
@@ -35,7 +36,8 @@ pub struct Surroundings {
 /// Looks at the host, and asks others about it.
 #[derive(Clone)]
 pub struct Lookout {
-    pub modules: Vec<String>,
+    /// What runs the modules that are reported.
+    pub programs: Programs,
     /// Reported instead of the host's own name.
     pub hostname: Option<String>,
     pub discovery: Discovery,
@@ -45,8 +47,8 @@ impl Lookout {
     /// What there is to see, and whether all of it could be seen. What others
     /// cannot tell now stays as it was in `before`.
     pub async fn look(&self, before: Option<&Environment>) -> (Surroundings, bool) {
-        let (modules, hostname) = (self.modules.clone(), self.hostname.clone());
-        let look = move || Surroundings::discover(&modules, hostname.as_deref());
+        let (programs, hostname) = (self.programs.clone(), self.hostname.clone());
+        let look = move || Surroundings::discover(programs.available(), hostname.as_deref());
         let (seen, found) = tokio::join!(tokio::task::spawn_blocking(look), self.discovery.look());
         let is_complete = found.is_complete();
         // A look that panicked saw nothing.
@@ -62,7 +64,7 @@ impl Lookout {
 impl Surroundings {
     /// Looks at the host. Blocks; never fails: what cannot be found out stays
     /// empty. `hostname` is reported instead of the host's own name.
-    pub fn discover(modules: &[String], hostname: Option<&str>) -> Self {
+    pub fn discover(modules: Vec<String>, hostname: Option<&str>) -> Self {
         let found = discover(&LocalHost::default());
         let environment = Environment {
             init: found.init,
@@ -70,7 +72,7 @@ impl Surroundings {
             os: found.os.to_owned(),
             arch: found.arch.to_owned(),
             addresses: found.addresses,
-            modules: modules.to_vec(),
+            modules,
             ..Environment::default()
         };
         let hostname = hostname.map_or(found.hostname, str::to_owned);
@@ -236,7 +238,7 @@ mod tests {
     #[test]
     fn finds_out_about_this_host() {
         let modules = vec!["file".to_owned()];
-        let found = Surroundings::discover(&modules, None);
+        let found = Surroundings::discover(modules.clone(), None);
         assert!(!found.hostname.is_empty());
         assert!(!found.environment.os.is_empty() && !found.environment.arch.is_empty());
         assert_eq!(found.environment.modules, modules);

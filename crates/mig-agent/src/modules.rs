@@ -16,10 +16,3 @@ pub(crate) fn registry() -> Registry {
 pub(crate) fn carry(modules: fn() -> Registry) {
     let _ = MODULES.set(modules);
 }
-
-/// Their names, sorted.
-pub(crate) fn names() -> Vec<String> {
-    let mut names: Vec<String> = registry().names().into_iter().map(str::to_owned).collect();
-    names.sort();
-    names
-}

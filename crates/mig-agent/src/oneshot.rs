@@ -8,7 +8,7 @@ use mig_types::{Action, wire};
 
 use crate::agent::own_program;
 use crate::config::AgentConfig;
-use crate::execute::{Cages, Executor};
+use crate::execute::{Cages, Executor, Programs};
 use crate::report::Ending;
 
 /// Largest action file.
@@ -30,10 +30,9 @@ pub(crate) async fn run(config: &AgentConfig, file: &Path, print: bool) -> anyho
     let action: Action =
         wire::from_slice(&text).with_context(|| format!("{} is not an action", file.display()))?;
     let executor = Executor {
-        program: own_program()?,
+        programs: Programs::of_this_build(own_program()?, config.moduledir.as_deref()),
         budgets: config.budgets,
         privacy: config.extraprivacymode,
-        modules: crate::modules::names().into_iter().collect(),
         // Another process keeps them, if anyone does.
         switchboard: crate::persist::Switchboard::of_this_program(),
         // An agent of the same run directory may be at work.

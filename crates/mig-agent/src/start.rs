@@ -8,8 +8,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use mig_module::process::ServeOptions;
+use mig_types::{ModuleResult, duration, wire};
 
 use crate::config::{AgentConfig, DEFAULT_FILE};
+use crate::execute::Programs;
 use crate::execute::child::{self, ORDERS, Orders};
 use crate::flags::{Flags, MODE_AGENT, MODE_CHECKIN, USAGE};
 use crate::identity::Identity;
@@ -216,7 +218,52 @@ fn run_by_hand(flags: &Flags, config: &AgentConfig) -> ExitCode {
         threads: config.budgets.threads,
         print: flags.print,
     };
-    run_module(&flags.mode, None, options)
+    let elsewhere =
+        modules::registry().get(&flags.mode).is_some_and(|module| module.program().is_some());
+    if elsewhere {
+        run_elsewhere(flags, config, &options)
+    } else {
+        run_module(&flags.mode, None, options)
+    }
+}
+
+/// A module that another executable runs: it gets our streams, and what of our
+/// settings concerns it.
+fn run_elsewhere(flags: &Flags, config: &AgentConfig, options: &ServeOptions) -> ExitCode {
+    let own = match agent::own_program() {
+        Ok(own) => own,
+        Err(error) => return failed(&error),
+    };
+    let program = match Programs::of_this_build(own, config.moduledir.as_deref()).of(&flags.mode) {
+        Ok(program) => program,
+        Err(error) if options.print => return print(&format!("[error] {error}\n")),
+        Err(error) => {
+            // As every failure of a module: a result.
+            let result = wire::to_vec(&ModuleResult::failed(error.to_string()));
+            return match result.context("cannot write the result") {
+                Ok(json) => print(&String::from_utf8_lossy(&json)),
+                Err(error) => failed(&error),
+            };
+        }
+    };
+    #[expect(clippy::disallowed_methods, reason = "the executor of what a person starts")]
+    let mut command = std::process::Command::new(&program);
+    command
+        .args(["-m", &flags.mode])
+        .arg(format!("-p={}", options.print))
+        .arg(format!("-privacy={}", options.privacy))
+        .args(["-timeout", &duration::format(config.budgets.time)])
+        .args(["-threads", &options.threads.to_string()]);
+    match command.status() {
+        Ok(status) => status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(error) => {
+            let error = anyhow::Error::new(error);
+            failed(&error.context(format!("cannot start {}", program.display())))
+        }
+    }
 }
 
 fn run_module(module: &str, orders: Option<&Orders>, options: ServeOptions) -> ExitCode {

@@ -118,3 +118,41 @@ fn memory_looks_into_other_processes() {
     assert!(has(std::process::id()), "{result:?}");
     assert_eq!(result.statistics["leftout"].as_array().unwrap().len(), 1);
 }
+
+/// What a person gets who runs a module of another executable.
+#[expect(clippy::disallowed_methods, reason = "the agent's own program")]
+fn by_hand(config: &std::path::Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_mig-agent"))
+        .arg("-c")
+        .arg(config)
+        .args(args)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_module_of_another_executable_is_handed_on_with_the_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("mig-agent.cfg");
+    let text = format!(
+        "[agent]\nmoduledir = \"{}\"\nextraprivacymode = on\nmoduletimeout = \"90s\"\n\
+         modulethreads = 3\n",
+        dir.path().display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let (code, out) = by_hand(&config, &["-m", "yara"]);
+    let result: ModuleResult = wire::from_slice(out.as_bytes()).unwrap();
+    let missing = "module yara is unavailable: mig-yara is not installed";
+    assert!(code == Some(0) && result.errors.unwrap()[0].starts_with(missing), "{out}");
+    let (code, out) = by_hand(&config, &["-m", "yara", "-p"]);
+    assert!(code == Some(0) && out.starts_with(&format!("[error] {missing}")), "{out}");
+
+    // A program that says how it was started.
+    std::os::unix::fs::symlink("/bin/echo", dir.path().join("mig-yara")).unwrap();
+    let (code, out) = by_hand(&config, &["-m", "yara"]);
+    let handed_on = "-m yara -p=false -privacy=true -timeout 1m30s -threads 3\n";
+    assert_eq!((code, out.as_str()), (Some(0), handed_on));
+}

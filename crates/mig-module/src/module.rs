@@ -129,6 +129,12 @@ pub trait Module: Send + Sync {
         None
     }
 
+    /// The executable that runs it, where this program only knows its command line
+    /// and its results.
+    fn program(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Checks parameters without touching the host.
     fn validate(&self, params: &Self::Params) -> Result<(), ModuleError>;
 
@@ -175,6 +181,12 @@ pub trait DynModule: Send + Sync {
         None
     }
 
+    /// The executable that runs it, where this program only knows its command line
+    /// and its results.
+    fn program(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Runs on parameters as they travel. A failure is a result, too.
     fn run_json(&self, host: &dyn Host, params: Value, budget: &Budget) -> ModuleResult;
 
@@ -218,6 +230,10 @@ impl<M: Module> DynModule for M {
 
     fn persistent(&self) -> Option<&dyn Persistent> {
         Module::persistent(self)
+    }
+
+    fn program(&self) -> Option<&'static str> {
+        Module::program(self)
     }
 
     fn run_json(&self, host: &dyn Host, params: Value, budget: &Budget) -> ModuleResult {

@@ -31,6 +31,8 @@ pub fn registry() -> Registry {
         Box::new(mig_module_sshkey::SshKey),
         #[cfg(feature = "module-timedrift")]
         Box::new(mig_module_timedrift::TimeDrift::default()),
+        #[cfg(feature = "module-yara")]
+        Box::new(mig_module_yara::Yara::without_engine()),
     ];
     Registry::new(modules)
 }

@@ -80,7 +80,7 @@ impl Cages {
         #[cfg(target_os = "linux")]
         let group = match &self.cgroups {
             Some(cgroups) => Some(cgroups.group(Limits {
-                memory_bytes: super::child::hard_memory_limit(budgets.memory_bytes),
+                memory_bytes: mig_child::hard_memory_limit(budgets.memory_bytes),
                 processes: budgets.processes,
             })?),
             None => None,

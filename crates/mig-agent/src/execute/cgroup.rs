@@ -216,11 +216,6 @@ impl Drop for Group<'_> {
     }
 }
 
-/// Puts the calling process into a group.
-pub(super) fn join(group: &Path) -> io::Result<()> {
-    fs::write(group.join("cgroup.procs"), "0")
-}
-
 fn kill(group: &Path) {
     if fs::write(group.join("cgroup.kill"), "1").is_ok() {
         return;

@@ -1,6 +1,5 @@
 //! Runs operations, each in a module process of its own.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,12 +15,14 @@ use crate::report::{Ending, Limit};
 mod cage;
 #[cfg(target_os = "linux")]
 mod cgroup;
-pub mod child;
 #[cfg(target_os = "linux")]
 mod family;
 mod process;
+mod programs;
 
 pub use cage::Cages;
+pub use mig_child as child;
+pub use programs::{ProgramError, Programs};
 
 /// Results of one command together, however many operations it has.
 const COMMAND_OUTPUT: usize = 64 << 20;
@@ -29,13 +30,11 @@ const COMMAND_OUTPUT: usize = 64 << 20;
 /// Runs operations within budgets.
 #[derive(Debug)]
 pub struct Executor {
-    /// The agent's own executable.
-    pub program: PathBuf,
+    /// The executables that run modules.
+    pub programs: Programs,
     pub budgets: Budgets,
     /// Modules mask names and addresses.
     pub privacy: bool,
-    /// Names of the modules this build has.
-    pub modules: BTreeSet<String>,
     /// Where persistent modules answer.
     pub switchboard: Switchboard,
     /// Where runs are kept apart.
@@ -64,10 +63,14 @@ impl Executor {
     /// Runs one operation for at most `left`, with at most `room` bytes of
     /// output, if those are less than the budgets.
     pub async fn run_one(&self, operation: &Operation, left: Duration, room: usize) -> Ending {
-        if !self.modules.contains(&operation.module) {
-            let module = operation.module.chars().take(128).collect();
-            return Ending::NotAvailable { module };
-        }
+        let program = match self.programs.of(&operation.module) {
+            Ok(program) => program,
+            Err(ProgramError::Unknown) => {
+                let module = operation.module.chars().take(128).collect();
+                return Ending::NotAvailable { module };
+            }
+            Err(error) => return Ending::Broken(error.to_string()),
+        };
         let time = self.budgets.time.min(left);
         if time.is_zero() {
             return Ending::Expired;
@@ -98,7 +101,7 @@ impl Executor {
             }
         };
         let job = process::Job {
-            program: &self.program,
+            program: &program,
             module: operation.module.to_lowercase(),
             orders: match serde_json::to_string(&orders) {
                 Ok(text) => OsString::from(text),

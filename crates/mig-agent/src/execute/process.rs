@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use super::cage::Cage;
-use super::child;
 use crate::report::{Ending, Limit};
+use mig_child as child;
 
 /// What is kept of what a module says on standard error.
 const COMPLAINT_BYTES: usize = 4096;

@@ -120,7 +120,7 @@ fn start(house: &House, module: Hosted) -> std::io::Result<Child> {
         memory_bytes: house.config.budgets.memory_bytes,
         sandbox: house.config.budgets.sandbox,
     };
-    let mut command = Command::new(&house.context.executor.program);
+    let mut command = Command::new(house.context.executor.programs.own());
     command
         .args(["-P", module.name])
         .env_clear()

@@ -1,4 +1,4 @@
-//! One module process, seen from inside: limits itself, runs one module once.
+#![doc = include_str!("../README.md")]
 
 use std::io::{self, BufReader, Cursor, Read, Write};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use serde_json::Value;
 pub const ORDERS: &str = "MIG_MODULE_ORDERS";
 
 /// Environment variable by which processes of a run are known.
-pub(super) const MARK: &str = "MIG_MODULE_RUN";
+pub const MARK: &str = "MIG_MODULE_RUN";
 
 /// Largest parameters message.
 const MAX_INPUT: u64 = 16 << 20;
@@ -175,7 +175,7 @@ fn confine(orders: &Orders) -> io::Result<()> {
             return Err(io::Error::other("the agent is gone"));
         }
         if let Some(group) = &orders.cgroup {
-            super::cgroup::join(group)?;
+            join(group)?;
         }
         // Whoever leaves its parent stays below this process. It is how the agent
         // finds it where there are no control groups.
@@ -193,6 +193,12 @@ fn confine(orders: &Orders) -> io::Result<()> {
     let none = Some(0);
     setrlimit(Resource::Core, Rlimit { current: none, maximum: none })?;
     Ok(())
+}
+
+/// Puts this process into a control group.
+#[cfg(target_os = "linux")]
+fn join(group: &std::path::Path) -> io::Result<()> {
+    std::fs::write(group.join("cgroup.procs"), "0")
 }
 
 #[cfg(not(unix))]
