@@ -221,7 +221,7 @@ fn entrypoint_is_an_offset_where_there_is_one_and_undefined_elsewhere() {
 fn the_language_of_version_3_5_is_understood() {
     let rules = r#"
         /* a comment */ // and another
-        rule operators { condition: (filesize + 2 * 3 - 1) % 7 == 4 and ~0 == -1 and 1 << 4 | 1 ^ 3 == 18
+        rule operators { condition: (filesize + 2 * 3 - 1) % 7 == 1 and ~0 == -1 and 1 << 4 | 1 ^ 3 == 18
             and 12 & 10 == 8 and 1KB == 1024 and 0x10 == 16 and 0.5 < 1.0 and not false }
         rule counts { strings: $a = "ab" $b = "zz" condition: #a == 2 and @a[1] == 0 and @a[2] == 6
             and !a[1] == 2 and #b == 0 and #a in (0..3) == 1 and $a in (5..filesize) }
