@@ -132,8 +132,8 @@ fn rules(platform: &mut TestPlatform) -> anyhow::Result<()> {
     assert!(found.stderr.contains("1 sent, 1 done, 1 succeeded"), "{found:#?}");
 
     std::fs::write(&main, "rule a {\n condition: b }\n")?;
-    let wrong = platform
-        .mig("alice", &["yara", "-t", "name='web1'", "-rules", &rules, "-files", &files])?;
+    let args = ["yara", "-show", "all", "-t", "name='web1'", "-rules", &rules, "-files", &files];
+    let wrong = platform.mig("alice", &args)?;
     let said = wrong.stdout.clone() + &wrong.stderr;
     assert!(
         said.contains("cannot compile rules: line 2, column 13: unknown identifier"),
