@@ -39,8 +39,8 @@ pub fn load(path: &Path) -> Result<String, RuleFileError> {
 }
 
 fn inline(path: &Path, above: &mut Vec<PathBuf>, room: &mut u64) -> Result<String, RuleFileError> {
-    let read = |source| RuleFileError::Read { path: path.to_owned(), source };
-    let real = fs::canonicalize(path).map_err(read)?;
+    let failed = |source| RuleFileError::Read { path: path.to_owned(), source };
+    let real = fs::canonicalize(path).map_err(failed)?;
     if above.contains(&real) {
         return Err(RuleFileError::Cycle { path: path.to_owned() });
     }
@@ -48,8 +48,8 @@ fn inline(path: &Path, above: &mut Vec<PathBuf>, room: &mut u64) -> Result<Strin
         return Err(RuleFileError::TooDeep { path: path.to_owned() });
     }
     let mut bytes = Vec::new();
-    let file = fs::File::open(&real).map_err(read)?;
-    file.take(*room + 1).read_to_end(&mut bytes).map_err(read)?;
+    let file = fs::File::open(&real).map_err(failed)?;
+    file.take(*room + 1).read_to_end(&mut bytes).map_err(failed)?;
     let left = room.checked_sub(bytes.len() as u64);
     *room = left.ok_or_else(|| RuleFileError::TooLarge { path: path.to_owned() })?;
     let text =

@@ -102,16 +102,13 @@ impl Found {
         let object = lossy_bytewise(path.as_os_str().as_encoded_bytes());
         let names: usize = matched_rules.iter().map(|name| name.len() + 3).sum();
         // Text that has to be escaped takes more than itself.
-        match self.room.checked_sub(MATCH_BYTES + 2 * object.len() + names) {
-            Some(left) => {
-                self.room = left;
-                self.matches.push(Match { object, matched_rules });
-            }
-            None => {
-                // Once it is full it stays so, or short paths would be favoured.
-                self.room = 0;
-                self.left_out += 1;
-            }
+        if let Some(left) = self.room.checked_sub(MATCH_BYTES + 2 * object.len() + names) {
+            self.room = left;
+            self.matches.push(Match { object, matched_rules });
+        } else {
+            // Once it is full it stays so, or short paths would be favoured.
+            self.room = 0;
+            self.left_out += 1;
         }
     }
 }
@@ -131,9 +128,9 @@ fn scan(
     let content = Content::of(&opened, file.size_bytes(), buffer)
         .map_err(|error| format!("could not map file: {}", fs::reason(&error)))?;
     let limit = budget.remaining().map_or(FILE_TIME, |left| left.min(FILE_TIME));
-    let scanned = scanner.scan(&content, limit);
+    let names = scanner.scan(&content, limit);
     if !content.is_whole() {
         return Err("was truncated, or could not be read, while it was scanned".to_owned());
     }
-    scanned.map_err(|error: ScanError| error.to_string())
+    names.map_err(|error: ScanError| error.to_string())
 }
