@@ -259,6 +259,10 @@ fn rsyslog_takes_its_sample_and_files_our_lines() -> anyhow::Result<()> {
         text.lines().find(|line| line.contains("relay listens on")).map(str::to_owned)
     });
     let line = line.with_context(|| daemon.log())?;
+    server.hang_up()?;
+    until("the hangup in the file", PATIENCE, || {
+        fs::read_to_string(&log).ok()?.contains("level read again").then_some(())
+    })?;
     let words: Vec<&str> = line.split_whitespace().collect();
     let tag = format!("mig-standalone[{}]:", server.pid());
     assert_eq!(words[4..9], [&tag, "-", "-", "-", "[info]"], "{line}");
@@ -347,10 +351,9 @@ fn systemd_takes_the_units_and_finds_little_exposed() -> anyhow::Result<()> {
             }
         }
     }
-    assert_eq!(
-        Unit::read("mig-scheduler.service")?.get("ExecReload"),
-        Some("/bin/kill -HUP $MAINPID")
-    );
+    for server in ["mig-scheduler.service", "mig-api.service"] {
+        assert_eq!(Unit::read(server)?.get("ExecReload"), Some("/bin/kill -HUP $MAINPID"));
+    }
     Ok(())
 }
 

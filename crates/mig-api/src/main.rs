@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mig_api::ApiConfig;
 use mig_runtime::clock::{Clock as _, SystemClock};
+use mig_runtime::config::ConfigError;
 use mig_runtime::logging::{self, LogConfig};
 use mig_types::Permissions;
 
@@ -51,8 +52,15 @@ fn main() -> ExitCode {
         if let Some([name, key]) = args.add_investigator.as_deref() {
             return add_investigator(&config, name, Path::new(key)).await;
         }
-        let _guard = logging::init("mig-api", &config.logging)?;
-        mig_api::open(&config, shutdown).await
+        let log = logging::init("mig-api", &config.logging)?;
+        let hangups = tokio::spawn(logging::reload_on_hangup(log, move || {
+            let config = mig_runtime::config::load_strict::<ApiConfig>(&args.config)?;
+            Ok::<_, ConfigError>((!args.debug).then_some(config.logging))
+        }));
+        let served = mig_api::open(&config, shutdown).await;
+        // Not before the last line: it holds the log.
+        hangups.abort();
+        served
     })
 }
 

@@ -53,6 +53,25 @@ fn part() {
                 }
                 Ok(())
             }
+            "server" => {
+                let (file, log) = argument.split_once(' ').context("two files")?;
+                let (file, log) = (file.to_owned(), log.to_owned());
+                let settings =
+                    LogConfig { mode: "file".into(), file: log.into(), ..LogConfig::default() };
+                let guard = mig_runtime::logging::init("mig-test", &settings)?;
+                let load = move || {
+                    let level = std::fs::read_to_string(&file)?;
+                    Ok::<_, std::io::Error>(Some(LogConfig { level, ..settings.clone() }))
+                };
+                let hangups = tokio::spawn(mig_runtime::logging::reload_on_hangup(guard, load));
+                println!("ready");
+                while !shutdown.is_requested() {
+                    tracing::debug!(target: "mig_test", "a detail");
+                    tokio::task::yield_now().await;
+                }
+                hangups.abort();
+                Ok(())
+            }
             other => anyhow::bail!("no part {other}"),
         }
     });
@@ -101,6 +120,14 @@ impl Process {
         let mut error = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
         (self.child.wait().unwrap(), error)
+    }
+}
+
+/// A test that failed leaves nothing running.
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -159,6 +186,23 @@ fn a_hangup_reopens_the_log_file() {
     std::fs::rename(&path, directory.path().join("mig.log.old")).unwrap();
     process.signal(Signal::HUP);
     wait_for(&path, " - 7 - [info] tick\n");
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().0.code(), Some(0));
+}
+
+#[test]
+fn a_hangup_reads_the_level_again_and_a_fault_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (level, log) = (directory.path().join("level"), directory.path().join("mig.log"));
+    let mut process = Process::start(&format!("server {} {}", level.display(), log.display()));
+    process.wait_for_line("ready");
+    process.signal(Signal::HUP);
+    wait_for(&log, "[error] settings stay as they are: No such file");
+    assert!(!std::fs::read_to_string(&log).unwrap().contains("a detail"));
+    std::fs::write(&level, "debug").unwrap();
+    process.signal(Signal::HUP);
+    wait_for(&log, "log reopened, level read again");
+    wait_for(&log, "[debug] a detail");
     process.signal(Signal::TERM);
     assert_eq!(process.end().0.code(), Some(0));
 }

@@ -14,7 +14,6 @@ use mig_runtime::logging::{self, LogGuard};
 use mig_runtime::{Exit, Shutdown};
 use mig_store::{Store, StoreError, migrate_postgres, open_postgres};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::config::SchedulerConfig;
@@ -79,7 +78,10 @@ pub async fn start(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     };
     say("OK\n");
     let Started { scheduler, store, relay, log, monitoring } = started;
-    let hangups = tokio::spawn(reload_on_hangup(args, log));
+    // The whitelist is read again whenever it changes.
+    let hangups = tokio::spawn(logging::reload_on_hangup(log, move || {
+        SchedulerConfig::load(&args.config).map(|config| (!args.debug).then_some(config.logging))
+    }));
     let monitoring = monitoring.map(|listener| {
         let metrics = scheduler.metrics().registry().clone();
         let readiness = Arc::new(StoreAnswers(Arc::clone(&store)));
@@ -95,29 +97,6 @@ pub async fn start(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     // Not before the last line: it holds the log.
     hangups.abort();
     served
-}
-
-/// On SIGHUP the log level is read anew. The log file is opened anew by the
-/// logging itself, and the whitelist whenever it changes.
-async fn reload_on_hangup(args: Args, log: LogGuard) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        // The guard must live as long as the program.
-        return std::future::pending().await;
-    };
-    while hangup.recv().await.is_some() {
-        let path = args.config.clone();
-        let read = tokio::task::spawn_blocking(move || SchedulerConfig::load(&path)).await;
-        match read {
-            Ok(Ok(config)) => {
-                if !args.debug {
-                    log.set_level(&config.logging);
-                }
-                tracing::info!("log reopened, level read again");
-            }
-            Ok(Err(error)) => tracing::error!("settings stay as they are: {}", Chain(&error)),
-            Err(error) => tracing::error!("settings stay as they are: {error}"),
-        }
-    }
 }
 
 async fn migrate(args: &Args) -> anyhow::Result<()> {

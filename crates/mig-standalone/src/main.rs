@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use mig_runtime::Shutdown;
-use mig_runtime::logging;
+use mig_runtime::config::ConfigError;
+use mig_runtime::{Shutdown, logging};
 use mig_standalone::{DataDir, StandaloneConfig, add_investigator, agent_config, serve};
 
 /// MIG's API, scheduler, database and relay in one process.
@@ -64,8 +64,16 @@ async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     match args.command.unwrap_or(Command::Serve) {
         Command::Serve => {
-            let _guard = logging::init("mig-standalone", &config.logging)?;
-            serve(&config, validated, &data, shutdown).await
+            let log = logging::init("mig-standalone", &config.logging)?;
+            let hangups = tokio::spawn(logging::reload_on_hangup(log, move || {
+                let Some(path) = &args.config else { return Ok(None) };
+                let config = mig_runtime::config::load_strict::<StandaloneConfig>(path)?;
+                Ok::<_, ConfigError>(Some(config.logging))
+            }));
+            let served = serve(&config, validated, &data, shutdown).await;
+            // Not before the last line: it holds the log.
+            hangups.abort();
+            served
         }
         Command::AddInvestigator { name, key, administrator } => {
             let row = add_investigator(&data, &name, &key, administrator).await?;

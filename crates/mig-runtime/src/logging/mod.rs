@@ -183,6 +183,56 @@ pub fn init(program: &str, config: &LogConfig) -> Result<LogGuard, LogError> {
     })
 }
 
+/// On SIGHUP reads the level anew, and says so; `load` gives the settings of
+/// now, or `None` where the level was chosen on the command line. Holds the log
+/// and never ends by itself: a server runs it beside its work, and aborts it last.
+///
+/// # Panics
+///
+/// Outside of a runtime.
+#[cfg(unix)]
+pub fn reload_on_hangup<E, L>(log: LogGuard, load: L) -> impl Future<Output = ()> + Send
+where
+    E: std::error::Error + Send + 'static,
+    L: Fn() -> Result<Option<LogConfig>, E> + Clone + Send + 'static,
+{
+    use tokio::signal::unix::{SignalKind, signal};
+
+    // From now on, and not from when the future runs for the first time.
+    let hangup = signal(SignalKind::hangup());
+    async move {
+        let Ok(mut hangup) = hangup else {
+            // The guard must live as long as the program.
+            return std::future::pending().await;
+        };
+        while hangup.recv().await.is_some() {
+            match tokio::task::spawn_blocking(load.clone()).await {
+                Ok(Ok(settings)) => {
+                    if let Some(settings) = settings {
+                        log.set_level(&settings);
+                    }
+                    tracing::info!("log reopened, level read again");
+                }
+                Ok(Err(error)) => {
+                    tracing::error!("settings stay as they are: {}", with_causes(&error));
+                }
+                Err(error) => tracing::error!("settings stay as they are: {error}"),
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
 #[cfg(unix)]
 fn reopen_on_hangup(output: &Arc<Output>) -> Option<tokio::task::AbortHandle> {
     use tokio::signal::unix::{SignalKind, signal};
