@@ -45,6 +45,17 @@ pub fn resident(pid: u32) -> u64 {
     kib.unwrap_or_default() * 1024
 }
 
+/// Memory of one process that is in no file: its heap and stacks, bytes. Zero when
+/// it is gone. Pages of its program come and go with what else the machine does.
+///
+/// **Source** `/proc/<pid>/smaps_rollup`.
+pub fn anonymous(pid: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or_default() * 1024
+}
+
 struct Stat {
     parent: u32,
     ticks: u64,

@@ -8,7 +8,7 @@ mod process;
 mod wait;
 
 pub use agent::{AgentOptions, RelayAccess, TestAgent};
-pub use cpu::{cpu_time, resident};
+pub use cpu::{anonymous, cpu_time, resident};
 pub use investigator::TestInvestigator;
 pub use platform::{Backends, Outcome, PlatformOptions, Servers, TestPlatform};
 pub use process::{Managed, binary};
