@@ -6,6 +6,8 @@ mod crooked;
 mod doctor;
 #[path = "clients/map.rs"]
 mod map;
+#[path = "clients/words.rs"]
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

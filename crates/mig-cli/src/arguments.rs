@@ -56,6 +56,10 @@ pub(crate) fn parse(args: &[String], registry: &Registry) -> Result<Invocation, 
             }
             None => Err(Failure::usage("run needs the name of a module")),
         },
+        // The same as -i.
+        "action" if rest.first().is_some_and(|verb| verb == "launch") => {
+            file(rest.get(1..).unwrap_or_default())
+        }
         name if word(name).is_some() => Ok(Invocation::Task(args.to_vec())),
         name => module(args, find(registry, name)?, rest),
     }

@@ -70,6 +70,10 @@ pub(crate) struct Globals {
     pub(crate) yes: bool,
     pub(crate) countdown: u32,
     pub(crate) dry_run: bool,
+    /// Say in words what is about to happen.
+    pub(crate) explain: bool,
+    /// Where the action goes as it was signed and posted.
+    pub(crate) save: Option<PathBuf>,
     pub(crate) no_follow: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) format: Format,
@@ -101,6 +105,8 @@ impl Default for Globals {
             yes: false,
             countdown: DEFAULT_COUNTDOWN,
             dry_run: false,
+            explain: false,
+            save: None,
             no_follow: false,
             timeout: None,
             format: Format::Text,
@@ -128,7 +134,7 @@ const fn flag(name: &'static str) -> Spec {
     Spec { name, takes_value: false }
 }
 
-const SPECS: [Spec; 29] = [
+const SPECS: [Spec; 31] = [
     value("c"),
     value("t"),
     value("e"),
@@ -158,6 +164,8 @@ const SPECS: [Spec; 29] = [
     value("key"),
     flag("stream"),
     flag("open"),
+    flag("explain"),
+    value("save"),
 ];
 
 /// How an option stands on the command line.
@@ -241,6 +249,7 @@ impl Globals {
             "no-color" if on => self.color = Color::Never,
             "strict" => self.strict = on,
             "open" => self.open = on,
+            "explain" => self.explain = on,
             // `stream` is what it does anyway.
             _ => {}
         }
@@ -253,6 +262,7 @@ impl Globals {
             "c" => self.config = Some(text.into()),
             "context" => self.context = Some(text.to_owned()),
             "key" => self.key = Some(text.into()),
+            "save" => self.save = Some(text.into()),
             "t" => self.target = Some(text.to_owned()),
             "n" => self.name = Some(text.to_owned()),
             "e" => self.validity = period(name, text)?,

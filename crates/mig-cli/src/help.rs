@@ -51,9 +51,11 @@ without launching:
     -p                    print the unsigned action
     -s                    print the signed action, for a second investigator
     --dry-run             list the agents that would be asked
+    --explain             say in words what will run where, and go on
 
 launching and following:
-    -y, --yes             no countdown
+    -y, --yes             no countdown, and no question when agents are many
+    --save <file>         keep the action as it was signed and sent
     --countdown <n>       seconds to count down [default: 5]
     --no-follow           print the action's id and leave
     --timeout <duration>  stop following after this time
@@ -153,7 +155,9 @@ environment:
     MIG_SIGNING_KEY    armored secret key without passphrase, instead of gpg
     MIG_API_KEY        like useapikeyauth
     MIG_GEOIP_DB       MaxMind DB file for -render map
-    MIG_YES            1: no countdown
+    MIG_YES            1: like --yes
+    MIG_CONFIRM_ABOVE  ask before more agents than this are asked [default: 1000]
+    XDG_CACHE_HOME     where ids of actions are kept for shell completion
     MIGPGPPASSPHRASE   passphrase of the key, for automation
     MIGPGPPASSPHRASE_FILE  file whose first line is the passphrase
     HTTPS_PROXY        and HTTP_PROXY, NO_PROXY: the usual ones

@@ -1,6 +1,6 @@
 //! From a question to an action on its way.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ use serde_json::Value;
 
 use crate::follow;
 use crate::globals::Globals;
+use mig_terminal::ask::ask;
 use mig_terminal::failure::{Failure, chain, code};
 use mig_terminal::output::{Output, Paint};
-use mig_terminal::{Session, text};
+use mig_terminal::{Session, locate, recent, text, wizard};
 
 /// Agents asked when nothing says otherwise.
 const DEFAULT_TARGET: &str = "status='online'";
@@ -47,11 +48,12 @@ pub(crate) async fn module(
     let mut action = Action { name, operations: Some(vec![operation]), ..Action::default() };
     if globals.print {
         // Needs no configuration, unless a macro is used.
-        let macros = open(globals, output).map(|session| session.config.macros).unwrap_or_default();
+        let macros =
+            open_existing(globals, output).map(|session| session.config.macros).unwrap_or_default();
         action.target = target(globals, &macros, output)?;
         return print(&action, output);
     }
-    let session = open(globals, output)?;
+    let session = open(globals, output).await?;
     action.target = target(globals, &session.config.macros, output)?;
     prepare(registry, action, globals, &session, output, shutdown).await
 }
@@ -76,7 +78,7 @@ pub(crate) async fn file(
     if globals.print {
         return print(&action, output);
     }
-    let session = open(globals, output)?;
+    let session = open(globals, output).await?;
     prepare(registry, action, globals, &session, output, shutdown).await
 }
 
@@ -99,7 +101,11 @@ pub(crate) fn read(path: &str) -> Result<Action, Failure> {
 /// The target with macros expanded.
 fn target(globals: &Globals, macros: &Macros, output: &mut Output) -> Result<String, Failure> {
     let target = if let Some(given) = &globals.target {
-        macros.expand(given)
+        let expanded = macros.expand(given);
+        if expanded != *given {
+            output.say(&format!("[notice] target: {}", mig_module::text::printable(&expanded)));
+        }
+        expanded
     } else {
         if globals.among.is_none() {
             output.say("[notice] no target specified, defaulting to all online agents");
@@ -117,7 +123,14 @@ fn target(globals: &Globals, macros: &Macros, output: &mut Output) -> Result<Str
 }
 
 /// The configuration the options name.
-fn open(globals: &Globals, output: &mut Output) -> Result<Session, Failure> {
+async fn open(globals: &Globals, output: &mut Output) -> Result<Session, Failure> {
+    let path = locate(globals.config.as_deref(), globals.context.as_deref());
+    wizard::offer(path.as_deref(), output).await?;
+    open_existing(globals, output)
+}
+
+/// The configuration the options name, if it is there.
+fn open_existing(globals: &Globals, output: &mut Output) -> Result<Session, Failure> {
     let (mut session, warnings) =
         Session::open(globals.config.as_deref(), globals.context.as_deref())?;
     for warning in warnings {
@@ -155,6 +168,11 @@ async fn prepare(
     }
     // Before signing: a typing error must not cost a passphrase.
     let agents = unless_interrupted(shutdown, names(&api, &action.target)).await?;
+    if globals.explain {
+        for line in explained(registry, &action, agents.len()) {
+            output.say(&mig_module::text::printable(&line));
+        }
+    }
     if globals.dry_run {
         for agent in &agents {
             output.line(agent)?;
@@ -163,7 +181,11 @@ async fn prepare(
     }
     let signing = sign(&mut action, signer.as_ref(), &api, session, output);
     unless_interrupted(shutdown, signing).await?;
+    if let Some(path) = &globals.save {
+        save(&action, path)?;
+    }
     if !globals.yes && std::env::var_os("MIG_YES").is_none_or(|yes| yes != "1") {
+        confirm(agents.len(), output).await?;
         countdown(agents.len(), globals.countdown, output, shutdown).await?;
     }
     let posted = api.post_action(&action).await.map_err(|error| match error {
@@ -172,6 +194,7 @@ async fn prepare(
         }
         other => other.into(),
     })?;
+    recent::remember([(posted.id, posted.name.clone())]);
     if globals.no_follow {
         output.line(&posted.id.to_string())?;
         return Ok(0);
@@ -244,7 +267,7 @@ async fn names(api: &ApiClient, target: &str) -> Result<Vec<String>, Failure> {
     if names.is_empty() { Err(nobody(target)) } else { Ok(names) }
 }
 
-fn rejected(error: ClientError) -> Failure {
+pub(crate) fn rejected(error: ClientError) -> Failure {
     match error {
         ClientError::Api { status: 400..=499, message }
             if !message.is_empty() && !message.contains("uthoriz") =>
@@ -279,6 +302,61 @@ fn cancelled() -> Failure {
     Failure::new(code::INTERRUPTED, "cancelled, nothing was sent")
 }
 
+/// What will happen, as prose.
+fn explained(registry: &Registry, action: &Action, agents: usize) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{agents} agents match the target {} now. Each of them checks the signatures and the \
+         target itself, and then runs:",
+        action.target
+    )];
+    for operation in action.operations() {
+        let about = registry.get(&operation.module).map_or("unknown here", |one| one.summary());
+        let parameters = if operation.is_compressed {
+            "compressed parameters".to_owned()
+        } else {
+            text::compact(&operation.parameters).unwrap_or_default()
+        };
+        lines.push(format!("  module {} ({about}) with {parameters}", operation.module));
+    }
+    lines.push(format!(
+        "They may begin from {} on and have to be done by {}.",
+        text::seconds(action.validfrom),
+        text::seconds(action.expireafter)
+    ));
+    lines
+}
+
+/// Keeps an action as it was signed. What is there stays.
+fn save(action: &Action, path: &std::path::Path) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let unwritten = |error: &dyn std::fmt::Display| {
+        Failure::other(format!("cannot write {}: {error}; nothing was sent", path.display()))
+    };
+    let text = text::pretty(action, "    ").map_err(|error| unwritten(&error))?;
+    let file = std::fs::File::options().write(true).create_new(true).open(path);
+    let mut file = file.map_err(|error| unwritten(&error))?;
+    writeln!(file, "{text}").map_err(|error| unwritten(&error))
+}
+
+/// More agents than this are not asked before a person has typed their number.
+const MANY: usize = 1000;
+
+/// A slip of the target must not reach a whole fleet.
+async fn confirm(agents: usize, output: &mut Output) -> Result<(), Failure> {
+    let limit = match std::env::var("MIG_CONFIRM_ABOVE") {
+        Ok(text) => text.parse().map_err(|_| {
+            Failure::usage(format!("MIG_CONFIRM_ABOVE must be a number, not {text:?}"))
+        })?,
+        Err(_) => MANY,
+    };
+    if agents <= limit || !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    output.say(&format!("{agents} agents will be targeted, which is more than {limit}."));
+    let answer = ask("type their number to go on>", "--yes", output).await?;
+    if answer == agents.to_string() { Ok(()) } else { Err(cancelled()) }
+}
+
 /// Time to think again.
 async fn countdown(
     agents: usize,
@@ -304,7 +382,7 @@ async fn countdown(
 }
 
 /// Prints an action indented by four, escaped as the original does.
-fn print(action: &Action, output: &mut Output) -> Result<u8, Failure> {
+pub(crate) fn print(action: &Action, output: &mut Output) -> Result<u8, Failure> {
     let text = text::pretty(action, "    ")
         .map_err(|error| Failure::other(format!("cannot write the action: {error}")))?;
     output.line(&text)?;

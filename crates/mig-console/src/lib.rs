@@ -22,7 +22,8 @@ use console::Console;
 use flags::Invocation;
 use mig_runtime::{Exit, Interrupts};
 use mig_terminal::failure::Failure;
-use mig_terminal::output::Color;
+use mig_terminal::output::{Color, Output};
+use mig_terminal::{locate, wizard};
 use screen::{Screen, complain};
 
 /// Runs the console; the exit code travels in an [`Exit`].
@@ -50,6 +51,8 @@ async fn start(args: &[String], interrupts: Interrupts) -> Result<(), Failure> {
         }
     };
     let _telling = flags.verbose.then(|| mig_terminal::narrate("mig-console")).transpose()?;
+    let path = locate(flags.config.as_deref(), flags.context.as_deref());
+    wizard::offer(path.as_deref(), &mut Output::new()).await?;
     let mut console = Console::open(&flags, interrupts)?;
     top::run(&mut console, &flags).await
 }

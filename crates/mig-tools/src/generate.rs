@@ -1,19 +1,17 @@
 //! `mig-action-generator`: signs an action file and posts it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use mig_client::ClientError;
 use mig_client::launch::{self, LaunchError};
 use mig_module::args::{Flag, Kind, Options};
 use mig_module::compress;
-use mig_terminal::Session;
 use mig_terminal::failure::{Failure, chain};
 use mig_terminal::output::Output;
 use mig_terminal::text::{compact, pretty};
 use mig_types::{Action, Target, Timestamp, duration};
 
-use crate::{finish, input, options, warn};
+use crate::{finish, input, open, options};
 
 const FLAGS: [Flag; 9] = [
     ("i", Kind::Text),
@@ -61,8 +59,7 @@ async fn generate(args: &[String], output: &mut Output) -> Result<u8, Failure> {
         return Err(Failure::usage(message));
     };
     let mut action: Action = input::read(path, "action")?;
-    let (session, warnings) = Session::open(given.text("c").map(Path::new), None)?;
-    warn(&warnings, output);
+    let session = open(given.text("c"), output).await?;
     let now = session.clock.now();
     if let Some(target) = given.text("t") {
         action.target = session.config.macros.expand(target);

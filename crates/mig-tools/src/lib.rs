@@ -5,10 +5,13 @@ mod input;
 mod search;
 mod verify;
 
+use std::path::Path;
+
 use mig_module::args::{self, Flag, Options, Outcome};
 use mig_runtime::Exit;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::Output;
+use mig_terminal::{Session, locate, wizard};
 
 pub use generate::run as generate;
 pub use search::run as search;
@@ -50,9 +53,13 @@ fn finish(outcome: Result<u8, Failure>, output: &mut Output) -> anyhow::Result<(
     }
 }
 
-/// Shows what is odd about a configuration.
-fn warn(warnings: &[String], output: &mut Output) {
-    for warning in warnings {
+/// The configuration, offered to be written where there is none.
+async fn open(path: Option<&str>, output: &mut Output) -> Result<Session, Failure> {
+    let path = path.map(Path::new);
+    wizard::offer(locate(path, None).as_deref(), output).await?;
+    let (session, warnings) = Session::open(path, None)?;
+    for warning in &warnings {
         output.say(&format!("[warning] {warning}"));
     }
+    Ok(session)
 }

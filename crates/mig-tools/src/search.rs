@@ -1,18 +1,15 @@
 //! `mig-agent-search`: agents, one a line.
 
-use std::path::Path;
-
 use mig_client::search::{Kind as What, Search};
 use mig_client::{ClientError, Found};
 use mig_module::args::{Flag, Kind};
 use mig_module::text::printable;
-use mig_terminal::Session;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::Output;
 use mig_terminal::text::{compact, seconds};
 use mig_types::{Agent, AgentStatus};
 
-use crate::{finish, options, warn};
+use crate::{finish, open, options};
 
 const FLAGS: [Flag; 6] = [
     ("p", Kind::Text),
@@ -62,8 +59,7 @@ async fn search(args: &[String], output: &mut Output) -> Result<u8, Failure> {
     if conditions.is_none() && target.is_none() {
         return Err(Failure::usage("must specify -p or -t, see help"));
     }
-    let (session, warnings) = Session::open(given.text("c").map(Path::new), None)?;
-    warn(&warnings, output);
+    let session = open(given.text("c"), output).await?;
     let api = session.api_with_any_key("agent-search")?;
     let agents = match (conditions, target) {
         (Some(conditions), _) => {

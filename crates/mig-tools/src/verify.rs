@@ -6,14 +6,13 @@ use mig_client::signatures::{self, Keys};
 use mig_module::args::{Flag, Kind, Options};
 use mig_runtime::clock::{Clock as _, SystemClock};
 use mig_sign::canonical;
-use mig_terminal::Session;
 use mig_terminal::failure::{Failure, chain};
 use mig_terminal::output::Output;
 use mig_terminal::signatures::{all_good, line};
 use mig_types::action::{ActionFault, SYNTAX_VERSION};
 use mig_types::{Action, Command, Timestamp};
 
-use crate::{finish, input, options, warn};
+use crate::{finish, input, open, options};
 
 const FLAGS: [Flag; 7] = [
     ("a", Kind::Text),
@@ -97,8 +96,7 @@ async fn judged(
             return Ok(signatures::judge(action, &keys, now).await);
         }
     }
-    let (session, warnings) = Session::open(given.text("conf").map(Path::new), None)?;
-    warn(&warnings, output);
+    let session = open(given.text("conf"), output).await?;
     if keys.given.is_empty() {
         keys.gnupg = Some(&session.config);
     }

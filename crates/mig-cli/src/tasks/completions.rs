@@ -6,19 +6,22 @@ use mig_module::Registry;
 use mig_terminal::failure::Failure;
 use mig_terminal::manual::{Page, options};
 use mig_terminal::output::Output;
+use mig_terminal::recent;
 
 use super::{WORDS, asks_for_help};
 use crate::globals::names;
 use crate::help;
 
 pub(super) const USAGE: &str = "\
-usage: mig completions bash|zsh|fish
+usage: mig completions bash|zsh|fish|ids
 
     bash   mig completions bash > ~/.local/share/bash-completion/completions/mig
     zsh    mig completions zsh > \"${fpath[1]}/_mig\"
     fish   mig completions fish > ~/.config/fish/completions/mig.fish
 
-They complete modules and words, the options of each, macros after -t, and contexts.";
+They complete modules and words, the options of each, macros after -t, contexts, and the
+ids of actions that were launched or shown lately on this machine: completing asks no
+API and no key. mig completions ids lists them.";
 
 pub(super) const MAN: &str = "\
 usage: mig man [mig | targets | migrc]
@@ -28,18 +31,33 @@ Prints a manual page: mig(1), mig-targets(7) or migrc(5).
     mig man | man -l -";
 
 /// Values of options that take one of a few.
-const VALUES: [(&str, &str); 5] = [
+const VALUES: [(&str, &str); 7] = [
     ("show", "found notfound all"),
     ("render", "text map geojson"),
     ("color", "auto always never"),
     ("fail-on", "found none"),
     ("t", "$(mig config macros 2>/dev/null)"),
+    ("target-found", IDS),
+    ("target-notfound", IDS),
 ];
 
+/// Lists actions seen lately.
+const IDS: &str = "$(mig completions ids 2>/dev/null)";
+
 /// First words after a word.
-const SUBJECTS: [(&str, &str); 4] = [
+const SUBJECTS: [(&str, &str); 14] = [
+    ("action", "list show results follow export launch $(mig completions ids 2>/dev/null)"),
+    ("results", IDS),
+    ("follow", IDS),
+    ("agent", "list show actions"),
+    ("command", "list show"),
+    ("search", "action command agent investigator manifest loader"),
+    ("target", "check"),
+    ("investigator", "list show pubkey create set"),
+    ("manifest", "list show entry shasum loaders create sign reset disable fetch"),
+    ("loader", "list show create enable disable key expectenv"),
     ("config", "init check show contexts macros"),
-    ("completions", "bash zsh fish"),
+    ("completions", "bash zsh fish ids"),
     ("man", "mig targets migrc"),
     ("doctor", ""),
 ];
@@ -52,6 +70,9 @@ pub(super) fn scripts(
     if asks_for_help(line) {
         output.line(USAGE)?;
         return Ok(0);
+    }
+    if line == ["ids"] {
+        return recent::recent().iter().rev().try_for_each(|(id, _)| output.line(id)).map(|()| 0);
     }
     let script = match line {
         [shell] if shell == "bash" => bash(registry),
@@ -79,13 +100,19 @@ fn followers(registry: &Registry) -> Vec<(&'static str, Vec<String>)> {
         registry.iter().map(|module| (module.name(), options(&module.help()))).collect();
     for word in &WORDS {
         let subjects = SUBJECTS.iter().find(|(name, _)| *name == word.name);
-        let mut words: Vec<String> = subjects
-            .iter()
-            .flat_map(|(_, all)| all.split_whitespace())
-            .map(str::to_owned)
-            .collect();
+        let mut words: Vec<String> = subjects.iter().flat_map(|(_, all)| split(all)).collect();
         words.extend(options(word.usage));
         all.push((word.name, words));
+    }
+    all
+}
+
+/// Words, and what a shell runs for more of them, which stays in one piece.
+fn split(words: &str) -> Vec<String> {
+    let (plain, run) = words.split_once("$(").unwrap_or((words, ""));
+    let mut all: Vec<String> = plain.split_whitespace().map(str::to_owned).collect();
+    if !run.is_empty() {
+        all.push(format!("$({run}"));
     }
     all
 }
@@ -136,7 +163,10 @@ fn fish(registry: &Registry) -> String {
                 Some(long) => format!("{condition} -l {long}"),
                 None => match follower.strip_prefix('-') {
                     Some(old) => format!("{condition} -o {old}"),
-                    None => format!("{condition} -f -a {follower}"),
+                    None => {
+                        let follower = follower.replace("$(", "(");
+                        format!("{condition} -f -a '{follower}'")
+                    }
                 },
             });
         }

@@ -1,15 +1,13 @@
 //! `mig config`: the file every client reads.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
 use mig_client::config::process_environment;
-use mig_client::{ClientConfig, GpgSigner};
 use mig_module::args::{Flag, Kind, Options};
-use mig_terminal::failure::{Failure, chain, code};
+use mig_terminal::failure::{Failure, code};
 use mig_terminal::output::Output;
+use mig_terminal::wizard::{self, Answers};
 use mig_terminal::{Session, locate};
-use mig_types::Fingerprint;
 
 use super::words;
 
@@ -99,73 +97,11 @@ fn contexts(output: &mut Output) -> Result<u8, Failure> {
 async fn init(options: &Options, output: &mut Output) -> Result<u8, Failure> {
     let path = locate(options.text("c").map(Path::new), options.text("context"));
     let path = path.ok_or_else(|| Failure::usage("there is no home directory; use -c"))?;
-    if path.exists() {
-        let message = format!("{} exists already", path.display());
-        return Err(Failure::usage(message).hint("mig config show prints what it says"));
-    }
-    let url = match options.text("url") {
-        Some(url) => url.to_owned(),
-        None => ask("URL of API? (e.g., https://mig.example.net/api/v1/)>", "-url", output)?,
+    let answers = Answers {
+        url: options.text("url"),
+        keyid: options.text("keyid"),
+        home: options.text("home"),
     };
-    let home = options.text("home").map(str::to_owned);
-    let keyid = match options.text("keyid") {
-        Some(keyid) => keyid.to_owned(),
-        None => choose_key(home.as_deref(), output).await?,
-    };
-    // Written only if it can be read.
-    let mut text = format!("[api]\n\turl = \"{url}\"\n[gpg]\n");
-    if let Some(home) = &home {
-        text.extend(["\thome = \"", home, "\"\n"]);
-    }
-    let keyid = keyid.parse::<Fingerprint>().map_or(keyid, |key| key.to_string());
-    text.extend(["\tkeyid = \"", &keyid, "\"\n"]);
-    text.push_str("[targets]\n\tmacro = allonline:status='online'\n");
-    let name = path.display().to_string();
-    ClientConfig::parse(&text, &name, &process_environment)
-        .map_err(|error| Failure::usage(chain(&error)))?;
-    write(&path, &text).map_err(|error| Failure::other(format!("cannot write {name}: {error}")))?;
-    output.say(&format!("created configuration file at {name}; mig doctor tries it"));
+    wizard::create(&path, answers, output).await?;
     Ok(0)
-}
-
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut options = std::fs::File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    options.open(path)?.write_all(text.as_bytes())
-}
-
-/// One answer; without a person, the option that gives it.
-fn ask(question: &str, option: &str, output: &mut Output) -> Result<String, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!("{option} is needed where nobody can be asked")));
-    }
-    output.text(&format!("{question} "))?;
-    let mut line = String::new();
-    std::io::stdin()
-        .read_line(&mut line)
-        .map_err(|error| Failure::other(format!("cannot read the answer: {error}")))?;
-    Ok(line.trim().to_owned())
-}
-
-async fn choose_key(home: Option<&str>, output: &mut Output) -> Result<String, Failure> {
-    let program = process_environment("MIG_GPG").unwrap_or_else(|| "gpg".to_owned());
-    let keys = GpgSigner::secret_keys(&program, home.map(Into::into)).await?;
-    if keys.is_empty() {
-        return Err(Failure::usage("there is no secret key in the GnuPG key ring")
-            .hint("gpg --quick-gen-key \"Your Name <you@example.net>\" rsa3072 sign 2y"));
-    }
-    for (fingerprint, user) in keys {
-        let user = mig_module::text::printable(&user);
-        output.say(&format!("found key {user:?} with fingerprint {fingerprint:?}."));
-        let answer = ask("use this key? (Y/n)>", "-keyid", output)?;
-        if ["", "y", "Y"].contains(&answer.as_str()) {
-            return Ok(fingerprint);
-        }
-    }
-    Err(Failure::usage("no key was chosen"))
 }

@@ -1,20 +1,26 @@
 //! Words beside modules: what was asked before, whose signatures an action
 //! has, whether everything is in place.
 
+mod agent;
 mod completions;
 mod configure;
 mod doctor;
+mod manage;
+mod order;
 mod show;
 mod sign;
+mod target;
 
 use std::path::Path;
 
 use mig_module::Registry;
 use mig_module::args::{self, Flag, Kind, Options, Outcome};
 use mig_runtime::Shutdown;
-use mig_terminal::Session;
 use mig_terminal::failure::{Failure, code};
 use mig_terminal::output::Output;
+use mig_terminal::{Session, locate, wizard};
+
+use crate::globals::Globals;
 
 /// A word beside the modules.
 pub(crate) struct Word {
@@ -30,16 +36,23 @@ const fn word(name: &'static str, about: &'static str, usage: &'static str) -> W
 
 /// The words and what they do. They win over modules of the same name;
 /// `mig run <module>` always means the module.
-pub(crate) const WORDS: [Word; 13] = [
+pub(crate) const WORDS: [Word; 20] = [
     word("actions", "actions launched lately, or those a search finds", show::ACTIONS),
-    word("action", "one action: who signed it, its times and counters", show::ACTION),
+    word("action", "show, list, results, follow, export or launch", show::ACTION),
     word("results", "results of an earlier action", show::RESULTS),
     word("follow", "follow an action that runs", show::FOLLOW),
     word("agents", "agents a target or a search finds", show::AGENTS),
+    word("agent", "show, list or actions", agent::AGENT),
+    word("command", "show or list: what one agent answered to one action", agent::COMMAND),
+    word("search", "whatever there is, by the conditions of mig-console", show::SEARCH),
+    word("target", "check: whom an action would reach", target::USAGE),
     word("status", "the platform at a glance", show::STATUS),
     word("sign", "add a signature to an action file; who signed, what is missing", sign::SIGN),
     word("verify", "whether the signatures of an action file are good", sign::VERIFY),
     word("cancel", "why an action cannot be taken back", CANCEL),
+    word("investigator", "list, show, pubkey, create or set", manage::investigator::USAGE),
+    word("manifest", "list, show, create, sign, reset, disable, fetch", manage::manifest::USAGE),
+    word("loader", "list, show, create, enable, disable, key", manage::loader::USAGE),
     word("config", "init, check, show, contexts or macros", configure::USAGE),
     word("doctor", "which step between you and the agents fails", doctor::USAGE),
     word("completions", "bash, zsh or fish", completions::USAGE),
@@ -75,10 +88,28 @@ pub(crate) async fn run(
     let (word, rest) = args.split_first().ok_or_else(|| Failure::usage("no word was given"))?;
     match word.as_str() {
         "actions" => unless_interrupted(shutdown, show::actions(rest, output)).await,
-        "action" => unless_interrupted(shutdown, show::action(rest, output)).await,
+        "action" => match verb(rest) {
+            ("list", rest) => unless_interrupted(shutdown, show::actions(rest, output)).await,
+            ("show", rest) => unless_interrupted(shutdown, show::action(rest, output)).await,
+            ("export", rest) => unless_interrupted(shutdown, show::export(rest, output)).await,
+            ("results", rest) => {
+                unless_interrupted(shutdown, show::results(registry, rest, output)).await
+            }
+            ("follow", rest) => show::follow(registry, rest, output, shutdown).await,
+            _ => unless_interrupted(shutdown, show::action(rest, output)).await,
+        },
         "results" => unless_interrupted(shutdown, show::results(registry, rest, output)).await,
         "follow" => show::follow(registry, rest, output, shutdown).await,
         "agents" => show::agents(rest, output, shutdown).await,
+        "agent" => agent::agent(rest, output, shutdown).await,
+        "command" => unless_interrupted(shutdown, agent::command(registry, rest, output)).await,
+        "search" => unless_interrupted(shutdown, show::any(rest, output)).await,
+        "target" => unless_interrupted(shutdown, target::run(rest, output)).await,
+        "investigator" => {
+            unless_interrupted(shutdown, manage::investigator::run(rest, output)).await
+        }
+        "manifest" => unless_interrupted(shutdown, manage::manifest::run(rest, output)).await,
+        "loader" => unless_interrupted(shutdown, manage::loader::run(rest, output)).await,
         "status" => show::status(rest, output, shutdown).await,
         "sign" => unless_interrupted(shutdown, sign::sign(rest, output)).await,
         "verify" => sign::verify(rest, output).await,
@@ -96,6 +127,11 @@ pub(crate) async fn run(
         "man" => completions::manual(registry, rest, output),
         other => Err(Failure::usage(format!("unknown word {other}"))),
     }
+}
+
+/// The word after a word, and what follows it.
+fn verb(line: &[String]) -> (&str, &[String]) {
+    line.split_first().map_or(("", line), |(verb, rest)| (verb.as_str(), rest))
 }
 
 /// Ctrl-C ends what only reads, and says so in the exit code.
@@ -154,7 +190,14 @@ fn words<'a>(
 }
 
 /// The configuration the options name.
-fn open(options: &Options, output: &mut Output) -> Result<Session, Failure> {
+async fn open(options: &Options, output: &mut Output) -> Result<Session, Failure> {
+    let path = options.text("c").map(Path::new);
+    wizard::offer(locate(path, options.text("context")).as_deref(), output).await?;
+    open_existing(options, output)
+}
+
+/// The configuration the options name, if it is there.
+fn open_existing(options: &Options, output: &mut Output) -> Result<Session, Failure> {
     let path = options.text("c").map(Path::new);
     let (mut session, warnings) = Session::open(path, options.text("context"))?;
     for warning in warnings {
@@ -170,4 +213,20 @@ fn open(options: &Options, output: &mut Output) -> Result<Session, Failure> {
 fn id<T: std::str::FromStr>(words: &Words<'_>, usage: &str) -> Result<T, Failure> {
     let id = words.subject.and_then(|subject| subject.parse().ok());
     id.ok_or_else(|| Failure::usage(format!("the id of an action is missing\n{usage}")))
+}
+
+/// Options of following and printing.
+fn globals(options: &Options) -> Result<Globals, Failure> {
+    let mut globals = Globals::default();
+    for name in ["show", "timeout", "color", "render"] {
+        if let Some(value) = options.text(name) {
+            globals.take(&format!("-{name}"), Some(value))?;
+        }
+    }
+    for name in ["json", "ndjson", "csv", "open"] {
+        if options.boolean(name, false) {
+            globals.take(&format!("-{name}"), None)?;
+        }
+    }
+    Ok(globals)
 }

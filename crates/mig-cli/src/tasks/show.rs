@@ -11,14 +11,13 @@ use mig_runtime::Shutdown;
 use mig_terminal::dashboard;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::{Output, room};
-use mig_terminal::progress;
-use mig_terminal::tables;
-use mig_terminal::text::{compact, finished, moment, started};
+use mig_terminal::text::{finished, moment, started};
+use mig_terminal::{progress, recent};
 use mig_types::{Action, ActionId, ActionStatus, duration};
 
-use super::{Words, id, open, words};
+use super::order::{Order, document, find, table};
+use super::{Words, globals, id, open, words};
 use crate::follow as following;
-use crate::globals::Globals;
 use crate::print::Printer;
 use crate::render::{self, Render};
 
@@ -31,54 +30,98 @@ usage: mig actions [\"<conditions>\"] [-c <file>] [--json]
 
 pub(super) async fn actions(line: &[String], output: &mut Output) -> Result<u8, Failure> {
     let Some(words) = words(line, &[], ACTIONS, output)? else { return Ok(0) };
-    search(What::Action, &words, output).await?;
-    Ok(0)
+    search(What::Action, &words, output).await
 }
 
-async fn search(what: What, words: &Words<'_>, output: &mut Output) -> Result<(), Failure> {
-    let session = open(&words.options, output)?;
+async fn search(what: What, words: &Words<'_>, output: &mut Output) -> Result<u8, Failure> {
+    let session = open(&words.options, output).await?;
     let conditions = words.subject.unwrap_or_default();
     let search = Search::conditions(what, conditions, session.clock.now())
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let api = session.api_with_any_key("cmd")?;
-    table(&api.find(&search).await?, &words.options, output)
+    find(&search, &session, words.options.boolean("json", false), output).await
 }
 
-/// A table, or one JSON document a line.
-fn table(found: &Found, options: &Options, output: &mut Output) -> Result<(), Failure> {
-    if options.boolean("json", false) {
-        let lines = match found {
-            Found::Actions(all) => all.iter().map(compact).collect::<Result<Vec<_>, _>>(),
-            Found::Agents(all) => all.iter().map(compact).collect(),
-            _ => Ok(Vec::new()),
-        };
-        let lines = lines.map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?;
-        return lines.iter().try_for_each(|line| output.line(line));
+pub(super) const SEARCH: &str = "\
+usage: mig search <action|command|agent|investigator|manifest|loader> [where <conditions>]
+                  [--json]
+
+The search of mig-console, with all its conditions; what holds for one kind is told
+when it does not for another.
+
+    mig search command where agentname=web* and foundanything=true and after=2d
+    mig search action \"name=*passwd*\" status=completed limit=5
+    mig search loader agentname=web1.example.net";
+
+pub(super) async fn any(line: &[String], output: &mut Output) -> Result<u8, Failure> {
+    let Some(order) = Order::read(line, &[], SEARCH, output)? else { return Ok(0) };
+    if order.words.is_empty() {
+        return Err(Failure::usage(SEARCH));
     }
-    if found.is_empty() {
-        output.say("no result");
-        return Ok(());
-    }
-    tables::lines(found, room()).iter().try_for_each(|line| output.line(line))
+    let session = open(&order.options, output).await?;
+    let search = Search::parse(&order.words.join(" "), session.clock.now())
+        .map_err(|error| order.misused(&error.to_string()))?;
+    find(&search, &session, order.is_json(), output).await
 }
 
-pub(super) const ACTION: &str = "usage: mig action <id> [-c <file>] [--json]";
+/// Remembers actions for the completion of shells.
+pub(super) fn note(found: &Found) {
+    let name = |action: &Action| (action.id, action.name.clone());
+    match found {
+        Found::Actions(all) => recent::remember(all.iter().rev().map(name)),
+        Found::Commands(all) => {
+            recent::remember(all.iter().rev().map(|command| name(&command.action)));
+        }
+        _ => {}
+    }
+}
+
+pub(super) const ACTION: &str = "\
+usage: mig action [show] <id> [--json]
+       mig action list [\"<conditions>\"] [--json]
+       mig action results | follow <id> <options>
+       mig action export <id>
+       mig action launch <file> <global options>
+
+    mig action 6884999430150           who signed it, its times and counters
+    mig action list status=inflight    the same as mig actions
+    mig action results 6884999430150   the same as mig results
+    mig action export 6884999430150    the signed action, as -s printed it
+    mig action launch action.json      the same as mig -i action.json";
 
 pub(super) async fn action(line: &[String], output: &mut Output) -> Result<u8, Failure> {
     let Some(words) = words(line, &[], ACTION, output)? else { return Ok(0) };
     let id: ActionId = id(&words, ACTION)?;
-    let session = open(&words.options, output)?;
+    let session = open(&words.options, output).await?;
     let action = session.api_with_any_key("cmd")?.action(id).await?;
+    recent::remember([(action.id, action.name.clone())]);
     if words.options.boolean("json", false) {
-        let json = compact(&action)
-            .map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?;
-        output.line(&json)?;
+        document(&action, output)?;
         return Ok(0);
     }
     for line in described(&action) {
         output.line(&printable(&line))?;
     }
     Ok(0)
+}
+
+/// The signed action, as `-s` prints it.
+pub(super) async fn export(line: &[String], output: &mut Output) -> Result<u8, Failure> {
+    let Some(words) = words(line, &[], ACTION, output)? else { return Ok(0) };
+    let id: ActionId = id(&words, ACTION)?;
+    let session = open(&words.options, output).await?;
+    let stored = session.api_with_any_key("cmd")?.action(id).await?;
+    // What the platform added is none of the investigators'.
+    let action = Action {
+        id: ActionId::default(),
+        status: None,
+        investigators: Vec::new(),
+        counters: Default::default(),
+        starttime: Action::default().starttime,
+        finishtime: Action::default().finishtime,
+        lastupdatetime: Action::default().lastupdatetime,
+        ..stored
+    };
+    crate::launch::print(&action, output)
 }
 
 fn described(action: &Action) -> Vec<String> {
@@ -112,22 +155,6 @@ const RESULTS_FLAGS: [Flag; 6] = [
     ("open", Kind::Bool),
 ];
 
-/// Options of following and printing.
-fn globals(options: &Options) -> Result<Globals, Failure> {
-    let mut globals = Globals::default();
-    for name in ["show", "timeout", "color", "render"] {
-        if let Some(value) = options.text(name) {
-            globals.take(&format!("-{name}"), Some(value))?;
-        }
-    }
-    for name in ["json", "ndjson", "csv", "open"] {
-        if options.boolean(name, false) {
-            globals.take(&format!("-{name}"), None)?;
-        }
-    }
-    Ok(globals)
-}
-
 pub(super) async fn results(
     registry: &Registry,
     line: &[String],
@@ -136,9 +163,10 @@ pub(super) async fn results(
     let Some(words) = words(line, &RESULTS_FLAGS, RESULTS, output)? else { return Ok(0) };
     let id: ActionId = id(&words, RESULTS)?;
     let globals = globals(&words.options)?;
-    let session = open(&words.options, output)?;
+    let session = open(&words.options, output).await?;
     let api = session.api_with_any_key("cmd")?;
     let action = api.action(id).await?;
+    recent::remember([(action.id, action.name.clone())]);
     let mut printer = Printer::new(registry, &globals);
     let mut commands = api.each_command(CommandQuery::of(id)).expecting(action.counters.sent);
     while let Some(command) = commands.next().await? {
@@ -168,7 +196,7 @@ pub(super) async fn follow(
     let Some(words) = words(line, &RESULTS_FLAGS, FOLLOW, output)? else { return Ok(0) };
     let id: ActionId = id(&words, FOLLOW)?;
     let globals = globals(&words.options)?;
-    let session = open(&words.options, output)?;
+    let session = open(&words.options, output).await?;
     let api = session.api_with_any_key("cmd")?;
     let action = api.action(id).await?;
     let expected = action.counters.sent;
@@ -196,14 +224,15 @@ pub(super) async fn agents(
     loop {
         match words.options.text("t") {
             Some(target) => {
-                let session = open(&words.options, output)?;
+                let session = open(&words.options, output).await?;
                 let target = session.config.macros.expand(target);
                 let api = session.api_with_any_key("cmd")?;
                 let agents = crate::launch::evaluate(&api, &target).await?;
                 output.say(&format!("{} agents match {}", agents.len(), printable(&target)));
-                table(&Found::Agents(agents), &words.options, output)?;
+                let json = words.options.boolean("json", false);
+                table(&Found::Agents(agents), json, output)?;
             }
-            None => search(What::Agent, &words, output).await?,
+            None => drop(search(What::Agent, &words, output).await?),
         }
         if !again(every, shutdown).await {
             return Ok(0);
@@ -221,7 +250,7 @@ pub(super) async fn status(
     let Some(words) = words(line, &[("watch", Kind::Text)], STATUS, output)? else {
         return Ok(0);
     };
-    let session = open(&words.options, output)?;
+    let session = open(&words.options, output).await?;
     let api = session.api_with_any_key("cmd")?;
     let every = period(&words.options)?;
     loop {

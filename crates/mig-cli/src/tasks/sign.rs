@@ -36,7 +36,7 @@ pub(super) async fn sign(args: &[String], output: &mut Output) -> Result<u8, Fai
         .ok_or_else(|| Failure::usage(format!("the action file is missing\n{SIGN}")))?;
     let acl = words.options.text("acl").map(access_list).transpose()?;
     let mut action = read(path)?;
-    let session = open(&words.options, output)?;
+    let session = open(&words.options, output).await?;
     let now = session.clock.now();
     let api = session.api_with_any_key("cmd")?;
     let keys = Keys { gnupg: Some(&session.config), api: Some(&api), ..Keys::default() };
@@ -162,7 +162,7 @@ pub(super) async fn verify(args: &[String], output: &mut Output) -> Result<u8, F
         .ok_or_else(|| Failure::usage(format!("the action file is missing\n{VERIFY}")))?;
     let mut action = read(path)?;
     action.syntaxversion = SYNTAX_VERSION;
-    let session = open(&words.options, output)?;
+    let session = open(&words.options, output).await?;
     let mut keys = Keys { gnupg: Some(&session.config), ..Keys::default() };
     if let Some(path) = words.options.text("keyring") {
         let given = signatures::read_keys(Path::new(path));

@@ -1,21 +1,17 @@
 //! `create manifest`.
 
 use mig_client::Found;
-use mig_client::provision;
 use mig_client::search::{Kind, Search};
 use mig_module::text::printable;
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::Failure;
+use mig_terminal::manifest::{read_archive, shown};
 use mig_types::ManifestRecord;
 use mig_types::manifest::ManifestStatus;
 
 use super::ask_name;
 use crate::completion::Scope;
 use crate::console::Console;
-use crate::reader::manifest::shown;
 use crate::top::json;
-
-/// Largest archive read, in bytes: more does not fit a request.
-const MAX_ARCHIVE: u64 = 16 * 1024 * 1024;
 
 pub(crate) async fn run(console: &mut Console) -> Result<(), Failure> {
     console.say("Entering manifest creation mode.\nPlease provide the name of the new manifest");
@@ -26,7 +22,7 @@ pub(crate) async fn run(console: &mut Console) -> Result<(), Failure> {
     console.say(&format!("Target: '{}'", printable(&target)));
     console.say("Please enter path to new manifest archive content (a tar.gz).");
     let Some(path) = console.ask("contentpath>", Scope::File).await? else { return Ok(()) };
-    let content = read(&path)?;
+    let content = read_archive(&path)?;
     let record = ManifestRecord {
         name,
         content,
@@ -53,16 +49,4 @@ pub(crate) async fn run(console: &mut Console) -> Result<(), Failure> {
         console.saw(Kind::Manifest, &newest.id);
     }
     Ok(())
-}
-
-fn read(path: &str) -> Result<String, Failure> {
-    use std::io::Read as _;
-    let unreadable = |error: std::io::Error| Failure::other(format!("cannot read {path}: {error}"));
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_ARCHIVE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_ARCHIVE {
-        return Err(Failure::other(format!("{path} is larger than {MAX_ARCHIVE} bytes")));
-    }
-    provision::content(&bytes).map_err(|error| Failure::other(chain(&error)))
 }

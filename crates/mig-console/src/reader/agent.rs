@@ -5,8 +5,8 @@ use mig_client::search::{Kind, Search};
 use mig_module::text::printable;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::Paint;
-use mig_terminal::text::{compact, left, moment, pretty, seconds};
-use mig_types::{Agent, AgentId, AgentStatus, Timestamp, duration};
+use mig_terminal::text::{compact, left, seconds};
+use mig_types::{Agent, AgentId};
 
 use crate::completion::Scope;
 use crate::console::{Console, Mode, Next, settle};
@@ -44,10 +44,13 @@ async fn obey(console: &mut Console, order: &Order, agent: &mut Agent) -> Result
     match order.verb() {
         "details" => {
             *agent = console.call(console.api.agent(agent.id)).await?;
-            console.say(&details(agent, console.now())?);
+            console.say(&mig_terminal::agent::details(agent, console.now())?);
         }
         "json" => match order.rest()[..] {
-            [] => console.say(&compact(agent).map_err(unwritable)?),
+            [] => console.say(
+                &compact(agent)
+                    .map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?,
+            ),
             ["pretty"] => console.say(&json(agent)?),
             _ => return Err(Failure::usage("must be 'json [pretty]'")),
         },
@@ -63,35 +66,6 @@ async fn obey(console: &mut Console, order: &Order, agent: &mut Agent) -> Result
         _ => return Ok(console.unknown(order, NAME)),
     }
     Ok(Next::Stay)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the signature of map_err")]
-fn unwritable(error: serde_json::Error) -> Failure {
-    Failure::other(format!("cannot write JSON: {error}"))
-}
-
-fn details(agent: &Agent, now: Timestamp) -> Result<String, Failure> {
-    let environment = &agent.environment;
-    let seen = duration::format_signed(now.signed_nanos_since(agent.heartbeatts));
-    let lines = [
-        format!("Agent ID {}", agent.id),
-        format!("name       {}", agent.name),
-        format!("last seen  {seen} ago"),
-        format!("version    {}", agent.version),
-        format!("mode       {}", agent.mode.as_str()),
-        format!("location   {}", agent.queueloc),
-        format!("platform   {} {}", environment.os, environment.arch),
-        format!("pid        {}", agent.pid),
-        format!("starttime  {}", moment(agent.starttime)),
-        format!("status     {}", agent.status.map_or("unknown", AgentStatus::as_str)),
-    ];
-    let shown: Vec<String> = lines.iter().map(|line| printable(line)).collect();
-    let mut text = shown.join("\n");
-    text.push_str("\nenvironment ");
-    text.push_str(&pretty(environment, "    ").map_err(unwritable)?);
-    text.push_str("\ntags ");
-    text.push_str(&pretty(&agent.tags, "    ").map_err(unwritable)?);
-    Ok(text)
 }
 
 async fn last_actions(console: &mut Console, id: AgentId, count: usize) -> Result<(), Failure> {
@@ -123,18 +97,4 @@ async fn last_actions(console: &mut Console, id: AgentId, count: usize) -> Resul
         console.saw(Kind::Action, &command.action.id);
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn details_are_those_of_the_original() {
-        let agent: Agent =
-            mig_types::wire::from_slice(include_bytes!("../../tests/samples/agent.json")).unwrap();
-        let now = agent.heartbeatts + std::time::Duration::from_nanos(18_216_904_420);
-        let expected = include_str!("../../tests/samples/agent-details.txt");
-        assert_eq!(details(&agent, now).unwrap(), expected.trim_end());
-    }
 }

@@ -6,7 +6,7 @@ use mig_module::text::printable;
 use mig_sign::keyring;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::Paint;
-use mig_terminal::text::{left, moment, seconds};
+use mig_terminal::text::{left, seconds};
 use mig_types::{ActionStatus, Investigator, InvestigatorId, InvestigatorStatus, Permissions};
 
 use crate::completion::Scope;
@@ -53,7 +53,7 @@ async fn obey(
 ) -> Result<Next, Failure> {
     match order.verb() {
         "apikey" => api_key(console, order, one).await?,
-        "details" => console.say(&details(one)),
+        "details" => console.say(&mig_terminal::investigator::details(one)),
         "lastactions" => {
             let count = order.count(10)?;
             last_actions(console, one.id, count).await?;
@@ -110,26 +110,6 @@ async fn update(
     let answer = console.call(console.api.update_investigator(one.id, change)).await?;
     refresh(console, one).await?;
     Ok(answer)
-}
-
-pub(crate) fn details(one: &Investigator) -> String {
-    let key = if one.pgpfingerprint.is_empty() {
-        "No PGP key assigned"
-    } else {
-        one.pgpfingerprint.as_str()
-    };
-    let lines = [
-        format!("Investigator ID {}", one.id),
-        format!("name           {}", one.name),
-        format!("status         {}", one.status.map_or("unknown", InvestigatorStatus::as_str)),
-        format!("admin          {}", one.permissions.is_admin() || one.isadmin),
-        format!("permissions    {}", permissions::text(one.permissions)),
-        format!("key id         {key}"),
-        format!("created        {}", moment(one.createdat)),
-        format!("modified       {}", moment(one.lastmodified)),
-        format!("api key set    {}", !one.apikey.is_empty()),
-    ];
-    lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
 }
 
 async fn set_permissions(
@@ -219,24 +199,4 @@ async fn last_actions(
         console.saw(Kind::Action, &action.id);
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn details_are_those_of_the_original_and_who_is_administrator() {
-        let one: Investigator =
-            mig_types::wire::from_slice(include_bytes!("../../tests/samples/investigator.json"))
-                .unwrap();
-        let expected = include_str!("../../tests/samples/investigator-details.txt");
-        let shown = details(&one);
-        let without: Vec<&str> = shown.lines().filter(|line| !line.starts_with("admin")).collect();
-        assert_eq!(without, expected.lines().collect::<Vec<_>>());
-        assert!(shown.contains("\nadmin          true\n"), "{shown}");
-        let nobody = details(&Investigator::default());
-        assert!(nobody.contains("key id         No PGP key assigned"), "{nobody}");
-        assert!(nobody.contains("admin          false"), "{nobody}");
-    }
 }

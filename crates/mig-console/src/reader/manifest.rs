@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 
-use mig_client::provision::{self, ManifestError};
+use mig_client::provision;
 use mig_client::search::Kind;
 use mig_module::text::printable;
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::Failure;
+use mig_terminal::manifest::{never_granted, shown, unreadable};
 use mig_terminal::output::Paint;
 use mig_terminal::text::compact;
 use mig_types::manifest::ManifestStatus;
@@ -102,28 +103,6 @@ async fn obey(
 async fn reload(console: &Console, record: &mut ManifestRecord) -> Result<(), Failure> {
     *record = console.call(console.api.manifest(record.id)).await?;
     Ok(())
-}
-
-/// A record whose archive is only hinted at.
-pub(crate) fn shown(record: &ManifestRecord) -> ManifestRecord {
-    let content = if record.content.is_empty() { "None" } else { "..." };
-    ManifestRecord { content: content.to_owned(), ..record.clone() }
-}
-
-fn unreadable(error: ManifestError) -> Failure {
-    match error {
-        ManifestError::Signer(error) => error.into(),
-        other => Failure::other(chain(&other)),
-    }
-}
-
-/// The original checks a permission here that it grants to nobody.
-fn never_granted(failure: Failure) -> Failure {
-    if failure.message.contains("ermission") {
-        return failure
-            .hint("APIs of 2019 never grant manifest_status: there, change the row by hand");
-    }
-    failure
 }
 
 async fn loaders(console: &mut Console, record: &ManifestRecord) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use mig_terminal::output::Output;
 use mig_types::duration;
 use serde::Serialize;
 
-use super::{open, words};
+use super::{open_existing, words};
 
 pub(super) const USAGE: &str = "\
 usage: mig doctor [-c <file>] [--timeout <duration>] [--json]
@@ -171,7 +171,7 @@ pub(super) async fn run(line: &[String], output: &mut Output) -> Result<u8, Fail
         None => TIMEOUT,
     };
     let mut findings = Findings::default();
-    match open(&words.options, output) {
+    match open_existing(&words.options, output) {
         Ok(session) => {
             own::file(&session, &mut findings);
             own::key(&session, &mut findings).await;
