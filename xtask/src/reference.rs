@@ -9,7 +9,9 @@ use crate::command::cargo;
 /// Writes the reference, the manual pages, the completions, and transcripts of the
 /// cheat sheet that are not right any more; the tests that compare them do it.
 pub(crate) fn run() -> Result<ExitCode> {
-    let built = cargo().args(["build", "--quiet", "--workspace", "--bins"]).status()?;
+    // With the examples: cargo then takes what `make test` has compiled.
+    let built =
+        cargo().args(["build", "--quiet", "--workspace", "--bins", "--examples"]).status()?;
     if !built.success() {
         bail!("the programs do not build");
     }
