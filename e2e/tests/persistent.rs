@@ -12,6 +12,8 @@ const AGENT: &str = env!("CARGO_BIN_EXE_mig-persist-agent");
 mod tests {
     use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 
+    use mig_host::audit::Status;
+    use mig_testkit::Auditing;
     use mig_types::{Command, CommandStatus, ModuleResult, Operation};
     use rustix::process::Signal;
     use serde_json::{Value, json};
@@ -38,8 +40,13 @@ mod tests {
 
     /// Processes of the example module so far, the last one at the end.
     fn pids(stage: &Stage) -> Vec<u32> {
+        pids_of(stage, "examplepersist")
+    }
+
+    fn pids_of(stage: &Stage, module: &str) -> Vec<u32> {
         let log = log(stage);
-        let parts = log.split("[examplepersist] module started, pid ").skip(1);
+        let before = format!("[{module}] module started, pid ");
+        let parts = log.split(&before).skip(1);
         let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
         parts.map(|part| digits(part).parse().unwrap()).collect()
     }
@@ -164,6 +171,74 @@ mod tests {
         }
         let result = echo(&mut stage, "still there").await;
         assert!(result.success);
+    }
+
+    /// Nobody's audit daemon, no rule, and auditing as it was.
+    async fn given_back(auditing: &mut Auditing) {
+        let before = auditing.found();
+        eventually("auditing as it was", || {
+            let now = auditing.link.status().unwrap();
+            (Status { lost: before.lost, ..now } == before).then_some(())
+        })
+        .await;
+        assert!(auditing.link.remove_rules().unwrap().is_empty());
+    }
+
+    /// The host is left as it was found by every way in which the module can end
+    /// but one: when it is killed itself.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_the_kernel_audits_reaches_the_log_and_the_host_is_left_as_it_was() {
+        let mut auditing = match Auditing::claim() {
+            Ok(auditing) => auditing,
+            Err(error) => {
+                println!("skipped: auditing cannot be controlled: {error}");
+                return;
+            }
+        };
+        let mut stage = Stage::set("").await;
+        let (rules, watched) = (stage.path("rules.json"), stage.path("watched"));
+        std::fs::write(&watched, "one").unwrap();
+        let watch = json!({ "path": watched, "permission": "w", "key": "mig-e2e" });
+        std::fs::write(&rules, json!({ "audit_rules": [watch] }).to_string()).unwrap();
+        let config = format!("[audit]\nrulespath = \"{}\"\n", rules.display());
+        std::fs::write(stage.path("conf/audit.cfg"), config).unwrap();
+        let listening = "[audit] (module log) listening for audit events";
+        let listens =
+            |stage: &Stage, times| (log(stage).matches(listening).count() == times).then_some(());
+
+        stage.start();
+        stage.heartbeat().await;
+        eventually(listening, || listens(&stage, 1)).await;
+        assert_eq!(auditing.link.status().unwrap().pid, pids_of(&stage, "audit")[0]);
+        std::fs::write(&watched, "two").unwrap();
+        let line = eventually("the alert", || {
+            let log = log(&stage).replace('\\', "");
+            let is_it = |line: &&str| {
+                line.contains("\"key\":\"mig-e2e\"") && line.contains("\"syscall\":\"openat\"")
+            };
+            log.lines().find(is_it).map(str::to_owned)
+        })
+        .await;
+        assert!(line.contains("[audit] alert: {\"Serial\":\""), "{line}");
+        assert!(line.contains("\"Type\":\"EOE\""), "{line}");
+        let question =
+            Operation { module: "audit".into(), parameters: json!({}), ..Operation::default() };
+        let action = stage.action(vec![question]);
+        let answer = stage.ask(action).await;
+        assert_eq!(only(answer).elements, json!({ "ok": true }));
+
+        // As a service manager ends all processes of a service at once.
+        signal(pids_of(&stage, "audit")[0], Signal::TERM);
+        logged(&stage, "[audit] module ended, started again in 10 s: it has ended").await;
+        given_back(&mut auditing).await;
+        eventually(listening, || listens(&stage, 2)).await;
+        stage.kill9().await;
+        given_back(&mut auditing).await;
+        stage.start();
+        eventually(listening, || listens(&stage, 3)).await;
+        assert_eq!(stage.terminate().await, Some(0));
+        assert!(log(&stage).contains("[audit] (module log) auditing given back"));
+        given_back(&mut auditing).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,6 +43,7 @@ const RULES: &[Rule] = &[
     Rule { name: "mig-sandbox", members: &[], never: ASYNC_OR_IO },
     // A module sees its own trait and the host: no queue, no key, no runtime.
     Rule { name: "mig-module-agentdestroy", members: MODULE, never: ASYNC_OR_IO },
+    Rule { name: "mig-module-audit", members: MODULE, never: ASYNC_OR_IO },
     // Delivers over HTTP by itself: it lives outside of the agent's runtime.
     Rule {
         name: "mig-module-dispatch",
@@ -76,6 +77,7 @@ const RULES: &[Rule] = &[
         members: &[
             "mig-module",
             "mig-module-agentdestroy",
+            "mig-module-audit",
             "mig-module-dispatch",
             "mig-module-example",
             "mig-module-examplepersist",

@@ -284,6 +284,7 @@ fn host_module(module: &str, flags: &Flags) -> ExitCode {
             socket: persist::socket_path(&config.rundir, module),
             memory_bytes: config.budgets.memory_bytes,
             sandbox: config.budgets.sandbox,
+            reads: persist::configured_reads(&config.confdir, module),
         }),
     };
     match orders {

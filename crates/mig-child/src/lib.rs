@@ -154,6 +154,7 @@ fn profile(needs: &Needs) -> mig_sandbox::Profile<'_> {
         reads: needs.reads,
         network: needs.network,
         kernel_sockets: needs.kernel_sockets,
+        audit: needs.audit,
         programs: needs.programs,
         processes: needs.processes,
         signals: needs.signals,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(clippy::indexing_slicing)]
 
+pub mod audit;
 pub mod containers;
 pub mod content;
 pub mod environment;
@@ -15,6 +16,8 @@ pub mod priority;
 #[cfg(target_os = "linux")]
 pub mod process;
 pub mod service;
+#[cfg(target_os = "linux")]
+pub mod signals;
 pub mod watch;
 
 #[cfg(target_os = "linux")]

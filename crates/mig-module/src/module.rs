@@ -61,6 +61,8 @@ pub struct Needs {
     pub network: bool,
     /// Asks the kernel through local sockets such as netlink.
     pub kernel_sockets: bool,
+    /// Speaks with the kernel's auditing.
+    pub audit: bool,
     /// Starts programs.
     pub programs: bool,
     /// Looks into other processes: their memory, maps and descriptors.
@@ -87,6 +89,7 @@ impl Default for Needs {
             reads: &["/"],
             network: false,
             kernel_sockets: false,
+            audit: false,
             programs: false,
             processes: false,
             signals: false,

@@ -61,7 +61,7 @@ fn known(profile: &Profile<'_>) -> Rules {
     calls.extend_from_slice(READ);
     #[cfg(target_arch = "x86_64")]
     calls.extend_from_slice(OLD_READ);
-    if profile.network || profile.kernel_sockets {
+    if profile.network || profile.kernel_sockets || profile.audit {
         calls.extend_from_slice(TALK);
     }
     if profile.processes {
@@ -277,21 +277,38 @@ fn writing(index: u8) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     .collect()
 }
 
-/// Every family but the profile's own.
+/// Every family but the profile's own. Who may talk to the kernel may not talk to
+/// its auditing, and the other way round.
 fn sockets(profile: &Profile<'_>) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    let families: &[i32] = if profile.network {
-        // Names are looked up with the help of the kernel's addresses.
-        &[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]
-    } else if profile.kernel_sockets {
-        &[libc::AF_NETLINK]
-    } else {
-        &[]
-    };
+    // Names are looked up with the help of the kernel's addresses.
+    let kernel = profile.network || profile.kernel_sockets;
+    let mut families = Vec::new();
+    if profile.network {
+        families.extend([libc::AF_INET, libc::AF_INET6]);
+    }
+    if kernel || profile.audit {
+        families.push(libc::AF_NETLINK);
+    }
     if families.is_empty() {
         return Ok(Vec::new());
     }
     let families: Vec<_> = families.iter().map(|family| u64::from(family.unsigned_abs())).collect();
-    Ok(vec![none_of(0, &families)?])
+    let mut refused = vec![none_of(0, &families)?];
+    if kernel != profile.audit {
+        let family = is(0, SeccompCmpOp::Eq, libc::AF_NETLINK)?;
+        let other = if kernel { SeccompCmpOp::Eq } else { SeccompCmpOp::Ne };
+        refused.push(SeccompRule::new(vec![family, is(2, other, libc::NETLINK_AUDIT)?])?);
+    }
+    Ok(refused)
+}
+
+fn is(
+    index: u8,
+    how: SeccompCmpOp,
+    value: i32,
+) -> Result<SeccompCondition, seccompiler::BackendError> {
+    // The kernel looks at the lower half of such an argument.
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, how, u64::from(value.unsigned_abs()))
 }
 
 /// Questions to a descriptor. Others change file attributes or speak for a

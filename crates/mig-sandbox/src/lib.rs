@@ -15,8 +15,10 @@ pub struct Profile<'a> {
     pub reads: &'a [&'a str],
     /// Connections and datagrams to other machines. Never: to listen.
     pub network: bool,
-    /// Netlink sockets.
+    /// Netlink sockets, but for those of auditing.
     pub kernel_sockets: bool,
+    /// Netlink sockets of auditing, and no others.
+    pub audit: bool,
     /// Starting programs that can be read. Not together with `processes`, where
     /// Landlock would not bind them.
     pub programs: bool,
@@ -34,6 +36,7 @@ impl Default for Profile<'_> {
             reads: &["/"],
             network: false,
             kernel_sockets: false,
+            audit: false,
             programs: false,
             processes: false,
             signals: false,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agent;
+mod auditing;
 mod cpu;
 mod investigator;
 mod platform;
@@ -8,6 +9,7 @@ mod process;
 mod wait;
 
 pub use agent::{AgentOptions, RelayAccess, TestAgent};
+pub use auditing::Auditing;
 pub use cpu::{anonymous, cpu_time, resident};
 pub use investigator::TestInvestigator;
 pub use platform::{Backends, Outcome, PlatformOptions, Servers, TestPlatform};

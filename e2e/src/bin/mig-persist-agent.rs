@@ -1,5 +1,5 @@
-//! The agent, with persistent modules in the place of its own: the example, and
-//! some that behave badly.
+//! The agent, with persistent modules in the place of its own: the example, the one
+//! that audits, and some that behave badly.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
 
 fn registry() -> Registry {
     Registry::new(vec![
+        Box::new(mig_module_audit::Audit::default()),
         Box::new(ExamplePersist),
         Box::new(Odd { name: "crier", deed: cry }),
         Box::new(Odd { name: "gossip", deed: gossip }),

@@ -7,6 +7,8 @@ pub fn registry() -> Registry {
     let modules: Vec<Box<dyn DynModule>> = vec![
         #[cfg(feature = "module-agentdestroy")]
         Box::new(mig_module_agentdestroy::AgentDestroy),
+        #[cfg(feature = "module-audit")]
+        Box::new(mig_module_audit::Audit::default()),
         #[cfg(feature = "module-dispatch")]
         Box::new(mig_module_dispatch::Dispatch::default()),
         #[cfg(feature = "module-example")]

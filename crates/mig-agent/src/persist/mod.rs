@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mig_module::persist::Setting;
+use mig_module::persist::{Briefing, Setting};
 use mig_runtime::Shutdown;
 use tokio::task::JoinSet;
 
@@ -79,6 +79,24 @@ fn hosted() -> Vec<Hosted> {
         })
     });
     persistent.collect()
+}
+
+/// Files that a module's configuration names, which its process has to read.
+fn reads(module: &str, briefing: &Briefing) -> Vec<String> {
+    let registry = crate::modules::registry();
+    let persistent = registry.get(module).and_then(|module| module.persistent());
+    persistent.map(|module| module.reads(briefing)).unwrap_or_default()
+}
+
+/// [`reads`] of a module that is started by hand: what its file says.
+pub(crate) fn configured_reads(confdir: &Path, module: &str) -> Vec<String> {
+    let registry = crate::modules::registry();
+    let Some(persistent) = registry.get(module).and_then(|module| module.persistent()) else {
+        return Vec::new();
+    };
+    let path = confdir.join(format!("{module}.cfg"));
+    let (config, _) = read_configuration(&path, persistent.settings());
+    persistent.reads(&Briefing { config, ..Briefing::default() })
 }
 
 /// The socket of a module's process.

@@ -63,7 +63,8 @@ pub(super) async fn supervise(house: Arc<House>, module: Hosted, shutdown: Shutd
 /// Why it ended, unless that was asked for.
 async fn live(house: &House, module: Hosted, shutdown: &Shutdown) -> Result<(), String> {
     let briefing = brief(house, module).await;
-    let mut child = start(house, module).map_err(|error| format!("cannot start: {error}"))?;
+    let mut child =
+        start(house, module, &briefing).map_err(|error| format!("cannot start: {error}"))?;
     let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err("it has no standard input or output".to_owned());
     };
@@ -113,12 +114,13 @@ async fn brief(house: &House, module: Hosted) -> Briefing {
     }
 }
 
-fn start(house: &House, module: Hosted) -> std::io::Result<Child> {
+fn start(house: &House, module: Hosted, briefing: &Briefing) -> std::io::Result<Child> {
     let orders = host::Orders {
         parent: std::process::id(),
         socket: socket_path(&house.config.rundir, module.name),
         memory_bytes: house.config.budgets.memory_bytes,
         sandbox: house.config.budgets.sandbox,
+        reads: super::reads(module.name, briefing),
     };
     let mut command = Command::new(house.context.executor.programs.own());
     command

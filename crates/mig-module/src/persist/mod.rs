@@ -102,6 +102,12 @@ pub trait Persistent: Send + Sync {
         Needs::default()
     }
 
+    /// Files that its configuration names, which it reads beyond its needs:
+    /// absolute paths.
+    fn reads(&self, _briefing: &Briefing) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Does the work, on a thread of its own, until the process ends.
     ///
     /// # Errors
@@ -117,6 +123,17 @@ pub trait Persistent: Send + Sync {
 
     /// An alert of another module. Must not block for long.
     fn alerted(&self, _text: &str, _outlet: &Outlet) {}
+
+    /// Whether it changes the host while it lives, so that [`Persistent::tidy`]
+    /// has something to do. Its process is then asked to end and not killed when
+    /// the agent is gone.
+    fn leaves_traces(&self) -> bool {
+        false
+    }
+
+    /// Puts back what the work changed; the process ends after that. It has about
+    /// a second.
+    fn tidy(&self) {}
 }
 
 impl Message {

@@ -48,6 +48,9 @@ pub fn session(
     connections: Receiver<Box<dyn Connection>>,
 ) -> Result<(), String> {
     let outcome = live(registry, name, sockpath, input, outlet, connections);
+    if let Some(module) = registry.get(name).and_then(|module| module.persistent()) {
+        module.tidy();
+    }
     if let Err(reason) = &outcome {
         outlet.log(reason);
     }

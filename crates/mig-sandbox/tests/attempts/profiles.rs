@@ -55,7 +55,7 @@ fn outside_every_attempt_works() {
 #[test]
 fn inside_only_what_the_profile_names_works() {
     let mut tried = 0;
-    for bits in 0..128_u8 {
+    for bits in 0..=u8::MAX {
         let flag = |bit: u8| bits & (1 << bit) != 0;
         let profile = Profile {
             // Programs and their libraries have to be read to be started.
@@ -66,6 +66,7 @@ fn inside_only_what_the_profile_names_works() {
             processes: flag(4),
             signals: flag(5),
             watches: flag(6),
+            audit: flag(7),
         };
         let (sandbox, results) = results(|| Some(enter(&profile)));
         let sandbox = sandbox.unwrap();
@@ -81,7 +82,7 @@ fn inside_only_what_the_profile_names_works() {
             assert_eq!(result.is_ok(), expected, "{name} under {profile:?}: {result:?}");
         }
     }
-    println!("sandbox: {tried} attempts under 128 profiles, each as its profile says");
+    println!("sandbox: {tried} attempts under 256 profiles, each as its profile says");
 }
 
 /// What a module that asks other machines needs before it can ask.

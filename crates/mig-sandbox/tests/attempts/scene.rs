@@ -138,6 +138,18 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
         |p| p.network || p.kernel_sockets,
     ),
     (
+        "speak with the kernel's auditing",
+        |_| {
+            use rustix::net::netlink::AUDIT;
+            match rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, Some(AUDIT)) {
+                // The kernel has none.
+                Err(rustix::io::Errno::PROTONOSUPPORT) => Ok(()),
+                other => other.map(drop).map_err(Into::into),
+            }
+        },
+        |p| p.audit,
+    ),
+    (
         "make a packet socket",
         |_| {
             rustix::net::socket(AddressFamily::PACKET, SocketType::DGRAM, None)
