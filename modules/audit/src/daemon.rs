@@ -26,7 +26,10 @@ pub(crate) enum Refusal {
 /// The office, and what was there before.
 #[derive(Debug)]
 pub(crate) struct Office {
-    link: Link,
+    /// Registered: records come here, and nothing else.
+    records: Link,
+    /// Answers come here, and wait behind no records.
+    control: Link,
     found: Status,
     /// The rules that were there before us, until they are back.
     rules: Vec<Vec<u8>>,
@@ -41,18 +44,19 @@ impl Office {
         rules: &Rules,
         outlet: &Outlet,
     ) -> Result<Self, Refusal> {
-        let mut link = Link::open().map_err(|error| Refusal::Failed(no_link(&error)))?;
-        let asked = link.status();
+        let open = || Link::open().map_err(|error| Refusal::Failed(no_link(&error)));
+        let (mut records, mut control) = (open()?, open()?);
+        let asked = control.status();
         let found = asked.map_err(|error| Refusal::Failed(not_allowed("asked", &error)))?;
         // Before anything else: of two that look at the same time, one gets it.
-        match link.register() {
+        match records.register() {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(Refusal::Taken(found.pid));
             }
             Err(error) => return Err(Refusal::Failed(not_allowed("taken over", &error))),
         }
-        let mut office = Self { link, found, rules: Vec::new(), lost: found.lost };
+        let mut office = Self { records, control, found, rules: Vec::new(), lost: found.lost };
         match office.furnish(settings, rules, outlet) {
             Ok(()) => Ok(office),
             Err(reason) => {
@@ -76,21 +80,23 @@ impl Office {
                 "auditing is locked until the next boot: its rules cannot be changed".into()
             );
         }
-        self.link.enable(1).map_err(refused("enable auditing"))?;
-        let status = self.link.status().map_err(refused("ask whether auditing is enabled"))?;
+        self.control.enable(1).map_err(refused("enable auditing"))?;
+        let status = self.control.status().map_err(refused("ask whether auditing is enabled"))?;
         if status.enabled == 0 {
             return Err("auditing is still off after it was enabled".to_owned());
         }
         outlet.log("auditing enabled");
-        self.link.limit_rate(settings.ratelimit).map_err(refused("set the rate limit"))?;
-        self.link.limit_backlog(settings.backloglimit).map_err(refused("set the backlog limit"))?;
+        self.control.limit_rate(settings.ratelimit).map_err(refused("set the rate limit"))?;
+        self.control
+            .limit_backlog(settings.backloglimit)
+            .map_err(refused("set the backlog limit"))?;
         self.rules =
-            self.link.remove_rules().map_err(refused("remove the rules that are there"))?;
+            self.control.remove_rules().map_err(refused("remove the rules that are there"))?;
         for warning in &rules.warnings {
             outlet.log(&format!("ruleset warning: {warning}"));
         }
         for (number, rule) in &rules.rules {
-            match self.link.add_rule(rule) {
+            match self.control.add_rule(rule) {
                 Ok(()) => {}
                 // Twice the same.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -112,7 +118,7 @@ impl Office {
     pub(crate) fn receive(&mut self, inbox: &Inbox, waker: &Waker, is_over: &dyn Fn() -> bool) {
         let mut asked = Instant::now();
         while !is_over() {
-            match self.link.records(ASK_EVERY, waker) {
+            match self.records.records(ASK_EVERY, waker) {
                 Ok(records) if records.is_empty() => {}
                 Ok(records) => inbox.put(records),
                 Err(error) if is_full(&error) => {
@@ -137,11 +143,11 @@ impl Office {
     }
 
     fn count_lost(&mut self, inbox: &Inbox) -> Result<(), String> {
-        let status = self.link.status();
+        let status = self.control.status();
         let status = status.map_err(|error| not_allowed("asked", &error))?;
         let lost = status.lost.wrapping_sub(self.lost);
         self.lost = status.lost;
-        inbox.lose(Lost { kernel: lost.into(), inbox: self.link.take_dropped(), socket: 0 });
+        inbox.lose(Lost { kernel: lost.into(), inbox: self.records.take_dropped(), socket: 0 });
         if status.pid != std::process::id() {
             return Err(format!("process {} is the audit daemon now", status.pid));
         }
@@ -157,15 +163,16 @@ impl Office {
             }
         };
         if self.found.enabled <= 1 {
-            note("rules", self.link.remove_rules().map(drop));
+            // First of all: it ends what there may be too much of.
+            note("state", self.control.enable(self.found.enabled));
+            note("rules", self.control.remove_rules().map(drop));
             for rule in std::mem::take(&mut self.rules) {
-                note("an earlier rule", self.link.add_rule(&rule));
+                note("an earlier rule", self.control.add_rule(&rule));
             }
-            note("rate limit", self.link.limit_rate(self.found.rate_limit));
-            note("backlog limit", self.link.limit_backlog(self.found.backlog_limit));
-            note("state", self.link.enable(self.found.enabled));
+            note("rate limit", self.control.limit_rate(self.found.rate_limit));
+            note("backlog limit", self.control.limit_backlog(self.found.backlog_limit));
         }
-        note("registration", self.link.resign());
+        note("registration", self.control.resign());
         if failed.is_empty() {
             outlet.log("auditing given back");
         } else {
