@@ -205,9 +205,10 @@ fn judge(answer: &str, expected: &Expected) -> Result<String> {
     let (success, found) = (result["success"] == true, result["foundanything"] == true);
     match expected {
         Expected::Found if success && found => Ok("found what it was sent for".to_owned()),
-        Expected::Answers if success => Ok("did what it was sent for".to_owned()),
+        Expected::Success | Expected::Answers if success => {
+            Ok("did what it was sent for".to_owned())
+        }
         Expected::Answers if !errors.is_empty() => Ok(format!("says: {errors}")),
-        Expected::Success if success => Ok("did what it was sent for".to_owned()),
         Expected::Says(text) if errors.contains(text) && !(errors.is_empty() || found) => {
             Ok(format!("says: {errors}"))
         }

@@ -24,7 +24,10 @@ pub fn remember(actions: impl IntoIterator<Item = (ActionId, String)>) {
         known.push((id.to_string(), line(&name)));
     }
     let kept = known.get(known.len().saturating_sub(MOST)..).unwrap_or_default();
-    let text: String = kept.iter().map(|(id, name)| format!("{id}\t{name}\n")).collect();
+    let mut text = String::new();
+    for (id, name) in kept {
+        text.extend([id, "\t", name, "\n"]);
+    }
     let _ = write(&path, &text);
 }
 

@@ -159,16 +159,10 @@ fn fish(registry: &Registry) -> String {
     for (name, followers) in followers(registry) {
         let condition = format!("complete -c mig -n '__fish_seen_subcommand_from {name}'");
         for follower in followers {
-            lines.push(match follower.strip_prefix("--") {
-                Some(long) => format!("{condition} -l {long}"),
-                None => match follower.strip_prefix('-') {
-                    Some(old) => format!("{condition} -o {old}"),
-                    None => {
-                        let follower = follower.replace("$(", "(");
-                        format!("{condition} -f -a '{follower}'")
-                    }
-                },
-            });
+            let long = follower.strip_prefix("--").map(|long| format!("-l {long}"));
+            let old = || follower.strip_prefix('-').map(|old| format!("-o {old}"));
+            let word = || format!("-f -a '{}'", follower.replace("$(", "("));
+            lines.push(format!("{condition} {}", long.or_else(old).unwrap_or_else(word)));
         }
     }
     for (name, values) in VALUES {

@@ -139,6 +139,7 @@ pub(super) fn document<T: Serialize>(value: &T, output: &mut Output) -> Result<(
     output.line(&text::compact(value).map_err(unwritten)?)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature of map_err")]
 fn unwritten(error: serde_json::Error) -> Failure {
     Failure::other(format!("cannot write JSON: {error}"))
 }

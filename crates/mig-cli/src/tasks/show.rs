@@ -13,7 +13,7 @@ use mig_terminal::failure::Failure;
 use mig_terminal::output::{Output, room};
 use mig_terminal::text::{finished, moment, started};
 use mig_terminal::{progress, recent};
-use mig_types::{Action, ActionId, ActionStatus, duration};
+use mig_types::{Action, ActionId, ActionStatus, Counters, duration};
 
 use super::order::{Order, document, find, table};
 use super::{Words, globals, id, open, words};
@@ -115,7 +115,7 @@ pub(super) async fn export(line: &[String], output: &mut Output) -> Result<u8, F
         id: ActionId::default(),
         status: None,
         investigators: Vec::new(),
-        counters: Default::default(),
+        counters: Counters::default(),
         starttime: Action::default().starttime,
         finishtime: Action::default().finishtime,
         lastupdatetime: Action::default().lastupdatetime,
