@@ -34,6 +34,7 @@ pub(crate) struct Office {
     /// The rules that were there before us, until they are back.
     rules: Vec<Vec<u8>>,
     lost: u32,
+    is_given_back: bool,
 }
 
 impl Office {
@@ -56,7 +57,14 @@ impl Office {
             }
             Err(error) => return Err(Refusal::Failed(not_allowed("taken over", &error))),
         }
-        let mut office = Self { records, control, found, rules: Vec::new(), lost: found.lost };
+        let mut office = Self {
+            records,
+            control,
+            found,
+            rules: Vec::new(),
+            lost: found.lost,
+            is_given_back: false,
+        };
         match office.furnish(settings, rules, outlet) {
             Ok(()) => Ok(office),
             Err(reason) => {
@@ -154,8 +162,11 @@ impl Office {
         Ok(())
     }
 
-    /// Leaves auditing as it was found.
+    /// Leaves auditing as it was found. Once.
     pub(crate) fn give_back(&mut self, outlet: &Outlet) {
+        if std::mem::replace(&mut self.is_given_back, true) {
+            return;
+        }
         let mut failed = Vec::new();
         let mut note = |what: &str, done: io::Result<()>| {
             if let Err(error) = done {

@@ -189,7 +189,11 @@ impl Audit {
         outlet.log("listening for audit events");
         let inbox = Inbox::default();
         let ended = std::thread::scope(|scope| {
-            let receive = || office.receive(&inbox, waker, &|| self.ending.is_asked());
+            let receive = || {
+                office.receive(&inbox, waker, &|| self.ending.is_asked());
+                // Before what still waits is read: there may be no time for that.
+                office.give_back(outlet);
+            };
             // The kernel must not wait for what is done with its records.
             let started = std::thread::Builder::new().spawn_scoped(scope, receive);
             match started {
@@ -203,6 +207,7 @@ impl Audit {
                 Err(error) => Err(format!("cannot start a thread: {error}")),
             }
         });
+        // Once more where the thread did not start; otherwise nothing is left to do.
         office.give_back(outlet);
         ended
     }
