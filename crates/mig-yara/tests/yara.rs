@@ -346,7 +346,7 @@ fn a_file_that_takes_too_long_is_given_up_and_the_others_are_scanned() {
     let errors = result.errors.unwrap();
     assert!(errors.len() == 1 && errors[0].ends_with("slow: scan timeout"), "{errors:?}");
     let taken = begun.elapsed();
-    assert!(taken > Duration::from_secs(8) && taken < Duration::from_secs(60), "{taken:?}");
+    assert!(taken > Duration::from_secs(8) && taken < Duration::from_mins(2), "{taken:?}");
 }
 
 #[test]
