@@ -95,10 +95,14 @@ mod tests {
         fn any_order_is_counted_within_bounds(serials: Vec<u64>, small in proptest::collection::vec(0..50_u64, 0..80)) {
             let now = Instant::now();
             let mut wild = Serials::default();
-            serials.iter().for_each(|serial| wild.saw(*serial, now));
+            for serial in &serials {
+                wild.saw(*serial, now);
+            }
             wild.take_missing(now + PATIENCE);
             let mut tame = Serials::default();
-            small.iter().for_each(|serial| tame.saw(*serial, now));
+            for serial in &small {
+                tame.saw(*serial, now);
+            }
             let expected = small.first().map_or(0, |first| {
                 let last = small.iter().max().unwrap();
                 (*first..=*last).filter(|number| !small.contains(number)).count()
