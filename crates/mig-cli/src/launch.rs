@@ -102,7 +102,8 @@ pub(crate) fn read(path: &str) -> Result<Action, Failure> {
 fn target(globals: &Globals, macros: &Macros, output: &mut Output) -> Result<String, Failure> {
     let target = if let Some(given) = &globals.target {
         let expanded = macros.expand(given);
-        if expanded != *given {
+        // The printed action shows it anyway.
+        if expanded != *given && !globals.print {
             output.say(&format!("[notice] target: {}", mig_module::text::printable(&expanded)));
         }
         expanded
