@@ -102,12 +102,13 @@ impl Editor {
                 }
             }
             Source::Pipe => {
+                let interrupted = interrupts.next();
                 if self.echo {
                     show(&prompt.1)?;
                 }
                 let line = tokio::select! {
                     line = tokio::task::spawn_blocking(next_line) => line,
-                    () = interrupts.next() => {
+                    () = interrupted => {
                         return Err(Failure::new(code::INTERRUPTED, "interrupted"));
                     }
                 };

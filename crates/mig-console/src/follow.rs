@@ -18,6 +18,8 @@ const REDRAW: Duration = Duration::from_millis(200);
 /// Follows an action until it is over, or ctrl-c ends the following.
 pub(crate) async fn action(console: &Console, id: ActionId, expected: u64) -> Result<(), Failure> {
     let screen = &console.screen;
+    // From here on, and through everything drawn meanwhile.
+    let mut interrupted = std::pin::pin!(console.interrupts.next());
     aside(&screen.paint(Paint::Blue, &format!("Following action ID {id}.")));
     let options = FollowOptions { commands: false, ..FollowOptions::default() };
     let mut follower = console.api.follow(id, options);
@@ -31,7 +33,7 @@ pub(crate) async fn action(console: &Console, id: ActionId, expected: u64) -> Re
                 line.draw(false);
                 continue;
             }
-            () = console.interrupts.next() => {
+            () = &mut interrupted => {
                 line.end();
                 aside(
                     "[notice] stopped following action, but agents may still be running.",

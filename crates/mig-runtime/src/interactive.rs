@@ -13,12 +13,16 @@ use crate::run::{DRAIN, fail};
 pub struct Interrupts(watch::Receiver<u64>);
 
 impl Interrupts {
-    /// Returns at the next interrupt; those before the call do not count.
-    pub async fn next(&self) {
+    /// Ends at the next interrupt; those before the call do not count, those
+    /// between the call and its first poll do. Whoever waits in a loop makes one
+    /// future before it: one made anew in each turn misses what came in between.
+    pub fn next(&self) -> impl Future<Output = ()> + use<> {
         let mut seen = self.0.clone();
         seen.mark_unchanged();
-        if seen.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        async move {
+            if seen.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 }
@@ -37,8 +41,9 @@ where
     };
     let outcome = runtime.block_on(async {
         let (count, interrupts) = watch::channel(0);
+        let mut received = crate::signal::interrupts()?;
         let signals = tokio::spawn(async move {
-            while tokio::signal::ctrl_c().await.is_ok() {
+            while received.recv().await.is_some() {
                 count.send_modify(|count| *count += 1);
             }
         });
@@ -66,6 +71,10 @@ mod tests {
         let waiting = interrupts.next();
         tokio::pin!(waiting);
         assert!(futures_now(waiting.as_mut()).await.is_none());
+        count.send_modify(|count| *count += 1);
+        waiting.await;
+        // One that nobody has waited for yet.
+        let waiting = interrupts.next();
         count.send_modify(|count| *count += 1);
         waiting.await;
         drop(count);

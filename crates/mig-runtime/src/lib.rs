@@ -8,6 +8,7 @@ pub mod random;
 mod run;
 mod secret;
 mod shutdown;
+mod signal;
 pub mod tls;
 // Only the platform reads one, and platforms are Unix.
 #[cfg(unix)]
@@ -16,4 +17,5 @@ pub mod whitelist;
 pub use interactive::{Interrupts, run_interactive};
 pub use run::{Exit, run, run_as_guest};
 pub use secret::Secret;
+pub use signal::interrupts;
 pub use shutdown::{Shutdown, ShutdownTrigger};

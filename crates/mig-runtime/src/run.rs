@@ -107,7 +107,7 @@ pub(crate) fn fail(program: &str, error: &anyhow::Error) -> ExitCode {
 fn watch_signals(trigger: ShutdownTrigger) -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut interrupt = crate::signal::interrupts()?;
     let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {
         let mut interrupts = 0;
@@ -126,9 +126,10 @@ fn watch_signals(trigger: ShutdownTrigger) -> anyhow::Result<impl Future<Output 
 
 #[cfg(not(unix))]
 fn watch_signals(trigger: ShutdownTrigger) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = crate::signal::interrupts()?;
     Ok(async move {
         let mut interrupts = 0;
-        while tokio::signal::ctrl_c().await.is_ok() {
+        while interrupt.recv().await.is_some() {
             interrupts += 1;
             trigger.request();
             if interrupts > 1 {

@@ -25,6 +25,9 @@ pub fn person(option: &str) -> Result<(), Failure> {
 /// [`Failure`] when nobody can be asked, or nobody answers.
 pub async fn ask(question: &str, option: &str, output: &mut Output) -> Result<String, Failure> {
     person(option)?;
+    // Before the question is seen: what is pressed from then on counts.
+    let mut interrupts = mig_runtime::interrupts()
+        .map_err(|error| Failure::other(format!("cannot wait for ctrl-c: {error}")))?;
     output.text(&format!("{question} "))?;
     let (send, receive) = tokio::sync::oneshot::channel();
     // Left behind when ctrl-c comes first: it ends with the program.
@@ -36,7 +39,7 @@ pub async fn ask(question: &str, option: &str, output: &mut Output) -> Result<St
     let interrupted = || Failure::new(code::INTERRUPTED, "interrupted, nothing was done");
     let read = tokio::select! {
         read = receive => read.map_err(|_| interrupted())?,
-        _ = tokio::signal::ctrl_c() => {
+        _ = interrupts.recv() => {
             output.say("");
             return Err(interrupted());
         }
