@@ -10,7 +10,7 @@ TESTS ?=
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
 
-.PHONY: all build check test attack chaos bench swarm load footprint soak yara-bench fuzz demo clean $(PROGRAMS)
+.PHONY: all build check test attack chaos bench modules-bench swarm load footprint soak yara-bench fuzz demo clean $(PROGRAMS)
 
 all: $(PROGRAMS)
 
@@ -37,10 +37,19 @@ chaos:
 	@MIG_STORM_AGENTS=2000 MIG_STORM_ACTIONS=50 MIG_STORM_CRASHES=1 \
 		$(CARGO) xtask test --suite chaos --suite storm chaos
 
-# The programs as `make test` builds them: what holds without optimisation holds.
+# Latency with the programs as `make test` builds them: what holds without
+# optimisation holds. Then the modules of the agent that is shipped.
 bench:
 	@$(CARGO) build --workspace --bins
 	@$(CARGO) bench --profile dev -p mig-e2e --bench latency
+	@$(MAKE) --no-print-directory modules-bench
+
+# Against rg, fd, find, openssl and ss; MIG_BENCH_FILES, MIG_BENCH_ROUNDS,
+# MIG_BENCH_SOCKETS and MIG_BENCH_ONLY change what is measured.
+modules-bench:
+	@$(CARGO) build --profile agent --package mig-agent --bin mig-agent
+	@$(CARGO) build --workspace --bins
+	@$(CARGO) bench --profile dev -p mig-e2e --bench modules
 
 # AGENTS=5000, RELAY=rabbitmq|builtin.
 AGENTS ?= 1000
