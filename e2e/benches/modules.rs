@@ -55,12 +55,32 @@ impl Dice {
 }
 
 const WORDS: [&str; 24] = [
-    "the", "system", "error:", "user=root", "0x7f", "configuration", "value;", "return", "comment",
-    "if (length", "static", "int", "include", "failed", "10.0.0.17", "connection", "from", "GET",
-    "/index.html", "warning", "default", "Listen", "shadows", "Passed",
+    "the",
+    "system",
+    "error:",
+    "user=root",
+    "0x7f",
+    "configuration",
+    "value;",
+    "return",
+    "comment",
+    "if (length",
+    "static",
+    "int",
+    "include",
+    "failed",
+    "10.0.0.17",
+    "connection",
+    "from",
+    "GET",
+    "/index.html",
+    "warning",
+    "default",
+    "Listen",
+    "shadows",
+    "Passed",
 ];
-const ENDINGS: [&str; 10] =
-    ["conf", "log", "c", "h", "py", "txt", "html", "so", "bin", "service"];
+const ENDINGS: [&str; 10] = ["conf", "log", "c", "h", "py", "txt", "html", "so", "bin", "service"];
 
 /// Files as there are on a server: lines of text, pieces of programs, bytes without
 /// sense. A few hold what the questions look for. Returns their bytes.
@@ -375,8 +395,13 @@ fn about_files(agent: &Path, rounds: usize, only: &str) -> anyhow::Result<bool> 
         format!("{list} | xargs -0 -r -n 500 -P {threads} openssl dgst -sha256")
     };
     // Five questions of one case: what is in a file, and what its checksum is.
-    let patterns =
-        ["needle[0-9]{4}=", "my PassPhrase", "secret(Key|Word)", "QX[0-9]{6}z", "user=r[a-z]+t 0x7f 0x7f"];
+    let patterns = [
+        "needle[0-9]{4}=",
+        "my PassPhrase",
+        "secret(Key|Word)",
+        "QX[0-9]{6}z",
+        "user=r[a-z]+t 0x7f 0x7f",
+    ];
     let five: serde_json::Map<String, Value> = patterns
         .iter()
         .enumerate()
@@ -392,9 +417,7 @@ fn about_files(agent: &Path, rounds: usize, only: &str) -> anyhow::Result<bool> 
             name: "name",
             module: "file",
             params: one(json!({ "names": ["^f[0-9]*7\\.(conf|so)$"] })),
-            tool: &|threads| {
-                format!("fdfind -u -t f -j {threads} '^f[0-9]*7\\.(conf|so)$' {tree}")
-            },
+            tool: &|threads| format!("fdfind -u -t f -j {threads} '^f[0-9]*7\\.(conf|so)$' {tree}"),
             found: files,
             said: lines,
             goal: 1.0,
@@ -441,7 +464,8 @@ fn about_files(agent: &Path, rounds: usize, only: &str) -> anyhow::Result<bool> 
             params: json!({ "searches": five }),
             tool: &|threads| {
                 let each = patterns.map(|pattern| {
-                    let list = format!("rg -l -0 -uuu --no-messages -j {threads} -e '{pattern}' {tree}");
+                    let list =
+                        format!("rg -l -0 -uuu --no-messages -j {threads} -e '{pattern}' {tree}");
                     hashed(&list, threads)
                 });
                 each.join("; ")

@@ -17,5 +17,5 @@ pub mod whitelist;
 pub use interactive::{Interrupts, run_interactive};
 pub use run::{Exit, run, run_as_guest};
 pub use secret::Secret;
-pub use signal::interrupts;
 pub use shutdown::{Shutdown, ShutdownTrigger};
+pub use signal::interrupts;

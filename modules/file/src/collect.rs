@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mig_host::fs::Metadata;
 
@@ -12,6 +12,8 @@ use crate::plan::Plan;
 #[derive(Debug)]
 pub(crate) struct Finding {
     pub(crate) path: PathBuf,
+    /// Id of the container the path is in.
+    pub(crate) container: Option<Arc<str>>,
     pub(crate) metadata: Metadata,
     pub(crate) sha256: Option<Vec<u8>>,
     /// Numbers of the checks it hits; empty when all of them together count.
@@ -53,7 +55,7 @@ pub(crate) struct Collector {
 /// What a run ends with.
 #[derive(Debug)]
 pub(crate) struct Collected {
-    /// Per search, sorted by path.
+    /// Per search, those of the host first, sorted by path.
     pub(crate) findings: Vec<Vec<Finding>>,
     /// Per search, what was found and what was counted only.
     pub(crate) hits_of: Vec<u64>,
@@ -113,7 +115,8 @@ impl Collector {
             self.finish_search(search);
         }
         let overhead = self.overhead.get(search).copied().unwrap_or(0);
-        let size = hits * (overhead + 2 * finding.path.as_os_str().len());
+        let container = finding.container.as_ref().map_or(0, |id| id.len() + 16);
+        let size = hits * (overhead + container + 2 * finding.path.as_os_str().len());
         let mut room = lock(&self.room);
         match room.checked_sub(size) {
             Some(left) => *room = left,
@@ -177,7 +180,7 @@ impl Collector {
         for found in self.found {
             let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
             hits_of.push(found.hits);
-            found.findings.sort_by(|a, b| a.path.cmp(&b.path));
+            found.findings.sort_by(|a, b| (&a.container, &a.path).cmp(&(&b.container, &b.path)));
             findings.push(found.findings);
         }
         let Errors { kept: mut errors, left_out, .. } =

@@ -25,6 +25,9 @@ pub struct Element {
     #[serde(serialize_with = "shared", deserialize_with = "owned")]
     pub search: Arc<Search>,
     pub fileinfo: FileInfo,
+    /// Id of the container the file is in; the host itself has none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub container: String,
     /// The searched paths, which privacy mode shows instead of the file's own.
     #[serde(skip)]
     pub(crate) searched: Option<Arc<Search>>,
@@ -57,6 +60,9 @@ pub struct Statistics {
     pub openfailed: u64,
     #[serde(deserialize_with = "wire::unsigned")]
     pub totalhits: u64,
+    /// Containers looked into.
+    #[serde(deserialize_with = "wire::unsigned", skip_serializing_if = "is_zero")]
+    pub containers: u64,
     /// Go duration text.
     pub exectime: String,
 }
@@ -68,6 +74,7 @@ pub(crate) fn of_search(search: &Compiled, findings: &[Finding]) -> Option<Vec<E
             file: lossy(&finding.path),
             search: Arc::clone(&search.echo),
             fileinfo: info(finding),
+            container: container(finding),
             searched: None,
         };
         if findings.is_empty() {
@@ -89,6 +96,7 @@ pub(crate) fn of_search(search: &Compiled, findings: &[Finding]) -> Option<Vec<E
                     file: lossy(&finding.path),
                     search: Arc::new(single(kind, value, vec![lossy(directory)])),
                     fileinfo: info(finding),
+                    container: container(finding),
                     searched: Some(Arc::clone(&search.echo)),
                 });
             }
@@ -113,6 +121,10 @@ fn single(kind: Kind, value: &str, paths: Vec<String>) -> Search {
     };
     kind.values_mut(&mut search).push(value);
     search
+}
+
+fn container(finding: &Finding) -> String {
+    finding.container.as_deref().unwrap_or_default().to_owned()
 }
 
 fn info(finding: &Finding) -> FileInfo {
@@ -145,6 +157,11 @@ pub(crate) fn mask(elements: &mut Elements, errors: &mut [String]) {
     for error in errors {
         "masked".clone_into(error);
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 fn shared<S: Serializer>(search: &Arc<Search>, out: S) -> Result<S::Ok, S::Error> {

@@ -14,6 +14,7 @@ use mig_types::Timestamp;
 
 use crate::collect::{Collector, Finding};
 use crate::plan::{Compiled, MetaCheck, MetaRule, Plan};
+use crate::realm::Realm;
 use crate::rules::Algorithm;
 use crate::scan::{Content, ScanError, Wish};
 use crate::select::{Selected, Visitor};
@@ -24,12 +25,12 @@ const MAX_UNPACKED: u64 = 10 << 30;
 const ABSURD: u64 = 1 << 46;
 
 /// Where a file is found.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
     /// An entry of an open directory, reported below the directory's path.
-    Entry { directory: &'a Directory, path: &'a Path, name: &'a OsStr },
-    /// A path of its own: where this process finds it, and how it is reported.
-    Alone { host: &'a Path, path: &'a Path },
+    Entry { realm: &'a Realm<'a>, directory: &'a Directory, path: &'a Path, name: &'a OsStr },
+    /// A path of its own.
+    Alone { realm: &'a Realm<'a>, path: &'a Path },
 }
 
 impl Place<'_> {
@@ -48,10 +49,21 @@ impl Place<'_> {
         }
     }
 
+    fn realm(&self) -> &Realm<'_> {
+        match self {
+            Self::Entry { realm, .. } | Self::Alone { realm, .. } => realm,
+        }
+    }
+
+    /// The path as errors name it.
+    pub(crate) fn shown(&self) -> String {
+        self.realm().name(&self.path())
+    }
+
     fn metadata(&self) -> io::Result<Metadata> {
         match self {
-            Self::Entry { directory, name, .. } => directory.metadata(name, true),
-            Self::Alone { host, .. } => fs::metadata(host, true),
+            Self::Entry { realm, directory, path, name } => realm.entry(directory, path, name),
+            Self::Alone { realm, path } => realm.metadata(path),
         }
     }
 
@@ -65,8 +77,8 @@ impl Place<'_> {
             return Err(Closed::Unfit("is too large to be a file, its content was not read"));
         }
         let opened = match self {
-            Self::Entry { directory, name, .. } => directory.open_file(name),
-            Self::Alone { host, .. } => fs::open_file(host),
+            Self::Entry { realm, directory, path, name } => realm.open_entry(directory, path, name),
+            Self::Alone { realm, path } => realm.open_file(path),
         };
         let file = opened.map_err(Closed::Failed)?;
         // It may have been exchanged since.
@@ -136,7 +148,7 @@ impl<'a> Context<'a> {
                 Ok(Some(hits)) => candidates.push(Candidate { index, search, hits }),
                 Ok(None) => {}
                 Err(error) => {
-                    let path = lossy(&place.path());
+                    let path = place.shown();
                     self.collector.error(format!("ERROR: stat {path}: {}", fs::reason(&error)));
                     return;
                 }
@@ -154,7 +166,7 @@ impl<'a> Context<'a> {
         let metadata = match known.map_or_else(|| place.metadata(), Ok) {
             Ok(metadata) => metadata,
             Err(error) => {
-                let path = lossy(&place.path());
+                let path = place.shown();
                 self.collector.error(format!("ERROR: stat {path}: {}", fs::reason(&error)));
                 return;
             }
@@ -258,7 +270,7 @@ impl<'a> Context<'a> {
     /// Opens a regular file, or says what is wrong with it.
     fn open(&self, place: Place<'_>, metadata: &Metadata) -> Result<File, String> {
         place.open(metadata).map_err(|closed| {
-            let path = lossy(&place.path());
+            let path = place.shown();
             match closed {
                 Closed::Unfit(text) => format!("ERROR: {path} {text}"),
                 Closed::Failed(error) => {
@@ -281,7 +293,7 @@ impl<'a> Context<'a> {
         // One file may take half of what is left, so that others get their turn.
         let deadline = self.budget.remaining().map(|left| Instant::now() + left / 2);
         if let Err(error) = content.read(self.plan, input, buffer, deadline) {
-            let path = lossy(&place.path());
+            let path = place.shown();
             self.collector.error(match error {
                 ScanError::Read(error) => format!("ERROR: read {path}: {}", fs::reason(&error)),
                 ScanError::TimedOut => format!("ERROR: read {path}: timed out"),
@@ -335,7 +347,8 @@ impl<'a> Context<'a> {
         let sha256 = content.filter(|_| search.returnsha256);
         let sha256 = sha256.and_then(|content| content.sum(Algorithm::Sha256));
         let sha256 = sha256.map(<[u8]>::to_vec);
-        let finding = Finding { path: place.path(), metadata: *metadata, sha256, checks: hits };
+        let (path, container) = (place.path(), place.realm().id().cloned());
+        let finding = Finding { path, container, metadata: *metadata, sha256, checks: hits };
         self.collector.add(index, finding);
     }
 }

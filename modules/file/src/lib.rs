@@ -9,6 +9,7 @@ mod options;
 mod params;
 mod plan;
 mod print;
+mod realm;
 mod rules;
 mod scan;
 mod scope;
@@ -28,6 +29,7 @@ use mig_types::duration;
 use crate::collect::Collector;
 use crate::evaluate::Context;
 use crate::plan::Plan;
+use crate::realm::Realm;
 use crate::walk::Walk;
 
 /// The `file` module. Stateless: one value serves every run.
@@ -57,7 +59,24 @@ impl Module for File {
         let collector = Collector::new(&plan, budget.result_bytes());
         let context =
             Context { plan: &plan, collector: &collector, budget, now: host.now(), visitors: None };
-        let cut_short = Walk::new(context, host).run();
+        let realm = Realm::Host(host);
+        let containers;
+        let mut cut_short = Walk::new(context, &realm).run();
+        let mut looked_into = 0;
+        if plan.searches.iter().any(|search| search.echo.options.containers) {
+            let (found, problem) = Realm::containers(host);
+            containers = found;
+            if let Some(text) = problem {
+                collector.error(text);
+            }
+            for container in &containers {
+                if cut_short || collector.all_done() {
+                    break;
+                }
+                looked_into += 1;
+                cut_short = Walk::new(context, container).run();
+            }
+        }
         // The reason is short and must not fall victim to a limit of errors.
         let late = cut_short
             .then(|| format!("ERROR: {}, the result is partial", ModuleError::Deadline.one_line()));
@@ -76,6 +95,7 @@ impl Module for File {
                 filescount: collected.files,
                 openfailed: collected.open_failed,
                 totalhits: collected.hits,
+                containers: looked_into,
                 exectime: duration::format(begun.elapsed()),
             }),
             errors: collected.errors,

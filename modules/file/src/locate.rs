@@ -10,6 +10,7 @@ use crate::collect::Collector;
 use crate::evaluate::Context;
 use crate::params::{Options, Params, Search};
 use crate::plan::Plan;
+use crate::realm::Realm;
 use crate::walk::Walk;
 
 /// Most errors named one by one.
@@ -76,7 +77,8 @@ pub fn locate(
     let collector = Collector::new(&plan, budget.result_bytes());
     let context =
         Context { plan: &plan, collector: &collector, budget, now: host.now(), visitors: None };
-    let was_cut = !places.is_empty() && Walk::new(context, host).run();
+    let realm = Realm::Host(host);
+    let was_cut = !places.is_empty() && Walk::new(context, &realm).run();
     let collected = collector.finish(Vec::new());
     let mut files = vec![Some(Vec::new()); wanted.len()];
     for ((place, findings), hits) in places.iter().zip(collected.findings).zip(collected.hits_of) {

@@ -8,7 +8,7 @@ use crate::params::{Options, Params, Search};
 /// Label of the one search a command line makes.
 const LABEL: &str = "s1";
 
-const FLAGS: [Flag; 19] = [
+const FLAGS: [Flag; 20] = [
     ("path", Kind::List),
     ("name", Kind::List),
     ("size", Kind::List),
@@ -28,6 +28,7 @@ const FLAGS: [Flag; 19] = [
     ("mismatch", Kind::List),
     ("returnsha256", Kind::Bool),
     ("decompress", Kind::Bool),
+    ("containers", Kind::Bool),
 ];
 
 /// Accepted for old command lines; it only ever concerned the client itself.
@@ -49,6 +50,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed<Params>, UsageError> {
         matchlimit: given.number("matchlimit", 1000.0),
         returnsha256: given.boolean("returnsha256", false),
         decompress: given.boolean("decompress", false),
+        containers: given.boolean("containers", false),
         ..Options::default()
     };
     let search = Search {
@@ -74,6 +76,7 @@ file finds files by name, size, mode, modification time, content and checksum.
 Where to look
   -path <path>          directory or file to search, repeatable
   -maxdepth <n>         directory levels entered, the path itself is 1 (1000, 0 = all)
+  -containers           the same paths in running containers, too, with their id
 
 What to look for, each repeatable
   -name <regex>         base name; '!regex' inverts
@@ -99,6 +102,7 @@ What comes back
 Expressions are those of Go (RE2). Examples:
   file -path /etc -name '^passwd$' -content '^root'
   file -path /usr/bin -mode '^u' -mtime '<7d' -returnsha256
+  file -path /etc -name '^passwd$' -content '^[^:]*::' -containers
   file -path /home -name '^authorized_keys$' -macroal -mismatch content -content 'known@host$'
 ";
 

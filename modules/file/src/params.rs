@@ -97,6 +97,9 @@ pub struct Options {
     /// Reads gzip files as what they contain.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub decompress: bool,
+    /// Looks below the same paths of running containers, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub containers: bool,
 }
 
 impl Search {

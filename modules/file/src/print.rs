@@ -49,8 +49,12 @@ fn line(label: &str, element: &Element) -> String {
     } else {
         format!(", sha256:{}", info.sha256.to_ascii_lowercase())
     };
+    let container = match element.container.as_str() {
+        "" => String::new(),
+        id => format!(" container={id}"),
+    };
     format!(
-        "{} [lastmodified:{}, mode:{}, size:{}{sha256}] in search '{label}'{}",
+        "{} [lastmodified:{}, mode:{}, size:{}{sha256}] in search '{label}'{}{container}",
         element.file,
         info.lastmodified,
         info.mode,

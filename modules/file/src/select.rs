@@ -9,9 +9,10 @@ use mig_host::fs::{self, Metadata};
 use mig_module::{Budget, ModuleError};
 
 use crate::collect::Collector;
-use crate::evaluate::{Closed, Context, Place, lossy};
+use crate::evaluate::{Closed, Context, Place};
 use crate::params::{Params, Search};
 use crate::plan::Plan;
+use crate::realm::Realm;
 use crate::walk::Walk;
 
 /// Looks at files, one after the other, on one thread.
@@ -55,7 +56,7 @@ impl<'a> Selected<'a> {
     /// Adds an error about this file to those of the walk, whose limit counts for
     /// both.
     pub fn failed(&self, reason: &str) {
-        self.collector.error(format!("{}: {reason}", lossy(&self.path())));
+        self.collector.error(format!("{}: {reason}", self.place.shown()));
     }
 }
 
@@ -86,6 +87,9 @@ pub fn select<'a>(
     visitors: &'a (dyn Fn() -> Visitor<'a> + Sync),
 ) -> Result<Selection, ModuleError> {
     let params = Params { searches: [("s1".to_owned(), Some(search.clone()))].into() };
+    if search.options.containers {
+        return Err(ModuleError::Invalid("containers are for the module file only".to_owned()));
+    }
     let mut plan = Plan::new(&params)?;
     let mut limit = 0;
     for search in &mut plan.searches {
@@ -113,7 +117,8 @@ pub fn select<'a>(
         now: host.now(),
         visitors: Some(&counted),
     };
-    let was_cut = Walk::new(context, host).run();
+    let realm = Realm::Host(host);
+    let was_cut = Walk::new(context, &realm).run();
     let errors = collector.finish(Vec::new()).errors;
     let seen = seen.into_inner();
     Ok(Selection { files: seen.min(limit), was_limited: seen > limit, was_cut, errors })

@@ -5,15 +5,16 @@
 //! of large directories are shared out as well.
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use mig_host::Host;
 use mig_host::fs::{self, Directory, Kind};
 
-use crate::evaluate::{Context, Place, Worker, lossy};
+use crate::evaluate::{Context, Place, Worker};
+use crate::realm::Realm;
 use crate::scope::{OUTSIDE, Roots};
 
 /// Files handed to another thread at a time.
@@ -133,14 +134,14 @@ impl Drop for Working<'_> {
 /// A walk over the roots of a plan.
 pub(crate) struct Walk<'a> {
     pub(crate) context: Context<'a>,
-    pub(crate) host: &'a dyn Host,
+    realm: &'a Realm<'a>,
     roots: Roots,
     queue: Queue,
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(context: Context<'a>, host: &'a dyn Host) -> Self {
-        let mut walk = Self { context, host, roots: Roots::default(), queue: Queue::default() };
+    pub(crate) fn new(context: Context<'a>, realm: &'a Realm<'a>) -> Self {
+        let mut walk = Self { context, realm, roots: Roots::default(), queue: Queue::default() };
         walk.find_roots();
         walk
     }
@@ -190,13 +191,18 @@ impl<'a> Walk<'a> {
     fn find_roots(&mut self) {
         let mut links_reported = Vec::new();
         for (index, search) in self.context.plan.searches.iter().enumerate() {
+            if self.realm.id().is_some() && !search.echo.options.containers {
+                continue;
+            }
             for path in &search.echo.paths {
                 let path = PathBuf::from(path);
-                match self.resolve(&path) {
+                match self.realm.start(&path) {
                     Ok(path) => self.roots.add(path, index),
+                    // Not every container has every path of the host.
+                    Err(error)
+                        if self.realm.id().is_some() && error.kind() == ErrorKind::NotFound => {}
                     Err(error) if !links_reported.contains(&path) => {
-                        let text = format!("ERROR: open {}: {}", lossy(&path), fs::reason(&error));
-                        self.context.collector.open_failed(text);
+                        self.cannot_open(&path, &error);
                         links_reported.push(path);
                     }
                     Err(_) => {}
@@ -206,42 +212,28 @@ impl<'a> Walk<'a> {
         self.roots.seal();
     }
 
-    /// A link to a file stands for its target; one to a directory is entered
-    /// under its own name.
-    fn resolve(&self, path: &Path) -> std::io::Result<PathBuf> {
-        let host = self.host.path(path);
-        if fs::metadata(&host, false)?.kind != Kind::Link
-            || fs::metadata(&host, true)?.kind == Kind::Directory
-        {
-            return Ok(path.to_owned());
-        }
-        let target = std::fs::canonicalize(&host)?;
-        let root = self.host.path(Path::new("/"));
-        let below = std::fs::canonicalize(root).ok();
-        let below = below.as_deref().and_then(|root| target.strip_prefix(root).ok());
-        Ok(below.map_or_else(|| target.clone(), |below| Path::new("/").join(below)))
-    }
-
     fn start(&self, path: PathBuf, levels: Vec<u32>, worker: &mut Worker<'a>) {
-        let host = self.host.path(&path);
-        match fs::metadata(&host, true) {
+        match self.realm.metadata(&path) {
             Ok(found) if found.kind == Kind::Directory => {
                 self.queue.push([Task::Directory { path, levels, branch: None, root: true }]);
             }
             Ok(found) if found.kind == Kind::Socket => {
-                let text = format!("ERROR: open {}: no such device or address", lossy(&path));
+                let name = self.realm.name(&path);
+                let text = format!("ERROR: open {name}: no such device or address");
                 self.context.collector.open_failed(text);
             }
             Ok(found) => {
                 self.context.collector.files.fetch_add(1, Ordering::Relaxed);
-                let place = Place::Alone { host: &host, path: &path };
+                let place = Place::Alone { realm: self.realm, path: &path };
                 self.context.evaluate(place, &interested(&levels), Some(found), worker);
             }
-            Err(error) => {
-                let text = format!("ERROR: open {}: {}", lossy(&path), fs::reason(&error));
-                self.context.collector.open_failed(text);
-            }
+            Err(error) => self.cannot_open(&path, &error),
         }
+    }
+
+    fn cannot_open(&self, path: &Path, error: &std::io::Error) {
+        let text = format!("ERROR: open {}: {}", self.realm.name(path), fs::reason(error));
+        self.context.collector.open_failed(text);
     }
 
     fn work(&self) {
@@ -272,18 +264,14 @@ impl<'a> Walk<'a> {
         root: bool,
         worker: &mut Worker<'a>,
     ) {
-        let failed = |error: &std::io::Error| {
-            let text = format!("ERROR: open {}: {}", lossy(path), fs::reason(error));
-            self.context.collector.open_failed(text);
-        };
-        let directory = match Directory::open(&self.host.path(path), root) {
+        let directory = match self.realm.open_directory(path, root) {
             Ok(directory) => Arc::new(directory),
-            Err(error) => return failed(&error),
+            Err(error) => return self.cannot_open(path, &error),
         };
         let identity = directory.identity().unwrap_or_default();
         // File systems without inode numbers say zero.
         if identity.1 != 0 && branch.as_ref().is_some_and(|branch| branch.contains(identity)) {
-            let path = lossy(path);
+            let path = self.realm.name(path);
             self.context
                 .collector
                 .error(format!("ERROR: {path} contains itself, not entered again"));
@@ -344,7 +332,7 @@ impl<'a> Walk<'a> {
             ControlFlow::Continue(())
         });
         if let Err(error) = listed {
-            failed(&error);
+            self.cannot_open(path, &error);
         }
         directories.reverse();
         self.queue.push(directories);
@@ -379,19 +367,20 @@ impl<'a> Walk<'a> {
         let Entries { directory, path, interested } = entries;
         let mut metadata = None;
         if kind == Kind::Link {
-            match directory.metadata(name, true) {
+            match self.realm.entry(directory, path, name) {
                 Ok(found) if found.kind == Kind::File => metadata = Some(found),
                 // Links to directories are not followed, other kinds are no files.
                 Ok(_) => return,
                 Err(error) => {
-                    let (path, reason) = (lossy(&path.join(name)), fs::reason(&error));
+                    let path = self.realm.name(&path.join(name));
+                    let reason = fs::reason(&error);
                     let text = format!("ERROR: followSymLink() -> {path}: {reason}");
                     return self.context.collector.open_failed(text);
                 }
             }
         }
         self.context.collector.files.fetch_add(1, Ordering::Relaxed);
-        let place = Place::Entry { directory, path, name };
+        let place = Place::Entry { realm: self.realm, directory, path, name };
         let own = if self.roots.any_nested() { self.roots.claim(&place.path()) } else { &[] };
         if own.is_empty() {
             return self.context.evaluate(place, interested, metadata, worker);

@@ -48,6 +48,13 @@ impl Directory {
     pub fn open_file(&self, name: &OsStr) -> io::Result<File> {
         open_file(&self.path.join(name))
     }
+
+    pub fn open_own_file(&self, name: &OsStr) -> io::Result<File> {
+        if self.metadata(name, false)?.kind == Kind::Link {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "is a link"));
+        }
+        self.open_file(name)
+    }
 }
 
 pub fn metadata(path: &Path, follow: bool) -> io::Result<Metadata> {

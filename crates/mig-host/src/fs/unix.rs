@@ -108,6 +108,16 @@ impl Directory {
     pub fn open_file(&self, name: &OsStr) -> io::Result<File> {
         Ok(File::from(rustix::fs::openat(&self.fd, name, READ, Mode::empty())?))
     }
+
+    /// Opens an entry for reading that is no link; never blocks.
+    ///
+    /// # Errors
+    ///
+    /// The system's; for a link, "too many levels".
+    pub fn open_own_file(&self, name: &OsStr) -> io::Result<File> {
+        let flags = READ | OFlags::NOFOLLOW;
+        Ok(File::from(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?))
+    }
 }
 
 /// Metadata of a path, or of what it links to.
@@ -159,7 +169,7 @@ fn kind_of(file_type: FileType) -> Kind {
         reason = "widths and signs differ between systems; nanoseconds fit 32 bits"
     )
 )]
-fn from_stat(stat: &Stat) -> Metadata {
+pub(super) fn from_stat(stat: &Stat) -> Metadata {
     Metadata {
         kind: kind_of(FileType::from_raw_mode(stat.st_mode)),
         mode: (stat.st_mode as u32) & 0o7777,
@@ -191,6 +201,12 @@ mod tests {
         std::os::unix::fs::symlink("d", dir.path().join("l")).unwrap();
         assert!(Directory::open(&dir.path().join("l"), false).is_err());
         assert!(Directory::open(&dir.path().join("l"), true).is_ok());
+        let open = Directory::open(dir.path(), false).unwrap();
+        std::fs::write(dir.path().join("f"), "").unwrap();
+        std::os::unix::fs::symlink("f", dir.path().join("lf")).unwrap();
+        assert!(open.open_file("lf".as_ref()).is_ok());
+        assert!(open.open_own_file("lf".as_ref()).is_err());
+        assert!(open.open_own_file("f".as_ref()).is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 mod checks;
+mod containers;
 mod results;
 mod selection;
 mod tree;

@@ -8,11 +8,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component, Path};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use super::MAX_ENTRIES;
-use crate::fs::Directory;
+use crate::fs::unix::from_stat;
+use crate::fs::{Directory, Metadata};
 
 /// Links followed on the way to one file; the kernel's own number.
 const MAX_LINKS: usize = 40;
@@ -76,14 +77,37 @@ impl Root {
         Ok(File::from(fd))
     }
 
+    /// Opens a directory for reading.
+    ///
+    /// # Errors
+    ///
+    /// The system's, notably when it is no directory.
+    pub fn open_directory(&self, path: &Path) -> io::Result<Directory> {
+        let flags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+        Ok(Directory::from(self.directory(path, flags)?))
+    }
+
+    /// Metadata of what a path leads to.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let place = self.resolve(path)?;
+        let at = self.at(&place.above);
+        Ok(from_stat(&match place.name {
+            Some(name) => statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?,
+            None => fstat(at)?,
+        }))
+    }
+
     /// The names in a directory, sorted; at most [`MAX_ENTRIES`].
     ///
     /// # Errors
     ///
     /// The system's, notably when it is no directory.
     pub fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let flags = OFlags::RDONLY.union(OFlags::CLOEXEC);
-        let directory = Directory::from(self.directory(path, flags)?);
+        let directory = self.open_directory(path)?;
         let mut names = Vec::new();
         directory.for_each(|name, _| {
             names.push(name.to_owned());
@@ -156,6 +180,7 @@ fn push(rest: &mut Vec<OsString>, path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::Kind;
     use std::io::Read as _;
     use std::os::unix::fs::symlink;
 
@@ -193,6 +218,7 @@ mod tests {
         for path in ["out", "absolute", "usr/secret", "../secret", "/../secret", "lib/../../secret"]
         {
             assert!(read(&root, path).is_err(), "{path}");
+            assert!(root.metadata(Path::new(path)).is_err(), "{path}");
         }
         let loop_ = root.open_file(Path::new("loop")).unwrap_err();
         assert_eq!(loop_.raw_os_error(), Some(Errno::LOOP.raw_os_error()));
@@ -207,6 +233,9 @@ mod tests {
             assert_eq!(read(&root, path).unwrap(), "inside", "{path}");
         }
         assert_eq!(root.names(Path::new("/lib")).unwrap(), ["file"]);
+        assert_eq!(root.metadata(Path::new("chain")).unwrap().size_bytes, 6);
+        assert_eq!(root.metadata(Path::new("/lib/..")).unwrap().kind, Kind::Directory);
+        assert!(root.open_directory(Path::new("lib")).is_ok());
         let sub = root.sub(Path::new("/lib")).unwrap();
         assert_eq!(read(&sub, "/file").unwrap(), "inside");
         assert!(root.names(Path::new("lib/file")).is_err());

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::MAX_ENTRIES;
-use crate::fs::{Directory, Kind, metadata};
+use crate::fs::{Directory, Kind, Metadata, metadata};
 
 /// A directory that stands for the root of a system.
 #[derive(Debug)]
@@ -31,6 +31,14 @@ impl Root {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         crate::fs::open_file(&path)
+    }
+
+    pub fn open_directory(&self, path: &Path) -> io::Result<Directory> {
+        Directory::open(&self.below(path), true)
+    }
+
+    pub fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        metadata(&self.below(path), true)
     }
 
     pub fn names(&self, path: &Path) -> io::Result<Vec<OsString>> {
