@@ -3,9 +3,9 @@
 //! whole process with start-up and JSON, in turns, everything in memory. The agent
 //! is the one that is shipped.
 //!
-//! Each question is asked twice: of a module started by hand with all cores, and of
-//! one started as the agent does, confined, stepping back and with half of them.
-//! The tools get as many threads.
+//! Each question is asked twice: of a module started by hand, and of one started as
+//! the agent does, confined and stepping back. Either has half of the cores, and the
+//! tools get as many threads.
 //!
 //! `MIG_BENCH_FILES` (100,000), `MIG_BENCH_ROUNDS` (5) and `MIG_BENCH_SOCKETS`
 //! (50,000) change what is measured; `MIG_BENCH_ONLY` names one question. Prints the
@@ -135,7 +135,7 @@ fn grow(tree: &Path, count: usize) -> anyhow::Result<u64> {
 /// One run of one program.
 struct Run {
     time: Duration,
-    /// CPU seconds are not asked for: a tool's children have them.
+    /// KiB at most, mapped files among them.
     resident: u64,
     output: Vec<u8>,
 }
@@ -185,7 +185,7 @@ fn run(asked: &mut Asked) -> anyhow::Result<Run> {
     Ok(Run { time, resident, output })
 }
 
-/// A module with all cores, or as the agent starts it.
+/// A module by hand, or as the agent starts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
     Free,
@@ -193,14 +193,6 @@ enum Manner {
 }
 
 impl Manner {
-    fn threads(self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        match self {
-            Self::Free => cores,
-            Self::Guest => (cores / 2).max(1),
-        }
-    }
-
     const fn name(self) -> &'static str {
         match self {
             Self::Free => "limits off",
@@ -209,21 +201,25 @@ impl Manner {
     }
 }
 
+/// What modules take by themselves.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
 #[expect(clippy::disallowed_methods, reason = "the programs that are measured")]
 fn ask(program: impl AsRef<std::ffi::OsStr>) -> Command {
     Command::new(program)
 }
 
 fn module(agent: &Path, name: &str, params: &Value, manner: Manner) -> anyhow::Result<Asked> {
-    let threads = manner.threads();
     let mut command = ask(agent);
-    command.args(["-m", name, "-threads", &threads.to_string()]);
+    command.args(["-m", name]);
     if manner == Manner::Guest {
         let orders = Orders {
             parent: std::process::id(),
             memory_bytes: GOAL_MEMORY << 10,
             deadline: Duration::from_mins(5),
-            threads,
+            threads: threads(),
             compressed: false,
             privacy: false,
             sandbox: Sandboxing::BestEffort,
@@ -320,7 +316,7 @@ fn median(times: &[Duration]) -> f64 {
 fn compare(agent: &Path, question: &Question<'_>, rounds: usize) -> anyhow::Result<bool> {
     let mut good = true;
     for manner in [Manner::Free, Manner::Guest] {
-        let threads = manner.threads();
+        let threads = threads();
         let mut ours = module(agent, question.module, &question.params, manner)?;
         let mut theirs = shell(&(question.tool)(threads));
         let (mut own_times, mut other_times, mut memory) = (Vec::new(), Vec::new(), 0);
