@@ -28,7 +28,14 @@ const ABSURD: u64 = 1 << 46;
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
     /// An entry of an open directory, reported below the directory's path.
-    Entry { realm: &'a Realm<'a>, directory: &'a Directory, path: &'a Path, name: &'a OsStr },
+    Entry {
+        realm: &'a Realm<'a>,
+        directory: &'a Directory,
+        path: &'a Path,
+        name: &'a OsStr,
+        /// The directory says that it is a regular file, and no link to one.
+        is_file: bool,
+    },
     /// A path of its own.
     Alone { realm: &'a Realm<'a>, path: &'a Path },
 }
@@ -62,22 +69,38 @@ impl Place<'_> {
 
     fn metadata(&self) -> io::Result<Metadata> {
         match self {
-            Self::Entry { realm, directory, path, name } => realm.entry(directory, path, name),
+            Self::Entry { realm, directory, path, name, .. } => realm.entry(directory, path, name),
             Self::Alone { realm, path } => realm.metadata(path),
         }
+    }
+
+    /// Opens what a directory said is a regular file, before anything else is known
+    /// of it; `None` where nothing says so.
+    fn open_first(&self) -> Option<Result<(File, Metadata), Closed>> {
+        let Self::Entry { directory, name, is_file: true, .. } = self else { return None };
+        let open = || {
+            let file = directory.open_own_file(name)?;
+            let metadata = fs::metadata_of(&file)?;
+            Ok((file, metadata))
+        };
+        Some(open().map_err(Closed::Failed).and_then(|(file, metadata)| {
+            // It may have been exchanged since.
+            if metadata.kind != Kind::File {
+                return Err(Closed::Changed);
+            }
+            fit(&metadata)?;
+            Ok((file, metadata))
+        }))
     }
 
     /// Opens a regular file.
     pub(crate) fn open(&self, metadata: &Metadata) -> Result<File, Closed> {
         // Before opening: the open of a device can have effects.
-        if metadata.kind != Kind::File {
-            return Err(Closed::Unfit("is not a regular file, its content was not read"));
-        }
-        if metadata.size_bytes >= ABSURD {
-            return Err(Closed::Unfit("is too large to be a file, its content was not read"));
-        }
+        fit(metadata)?;
         let opened = match self {
-            Self::Entry { realm, directory, path, name } => realm.open_entry(directory, path, name),
+            Self::Entry { realm, directory, path, name, .. } => {
+                realm.open_entry(directory, path, name)
+            }
             Self::Alone { realm, path } => realm.open_file(path),
         };
         let file = opened.map_err(Closed::Failed)?;
@@ -163,6 +186,17 @@ impl<'a> Context<'a> {
         if candidates.is_empty() {
             return;
         }
+        let wishes = wishes(&candidates);
+        // One look saved for each file: an open one tells its metadata, too.
+        let mut opened = None;
+        if known.is_none() && !wishes.is_empty() {
+            opened = place.open_first().map(|opened| {
+                opened.map(|(file, metadata)| {
+                    known = Some(metadata);
+                    file
+                })
+            });
+        }
         let metadata = match known.map_or_else(|| place.metadata(), Ok) {
             Ok(metadata) => metadata,
             Err(error) => {
@@ -171,7 +205,7 @@ impl<'a> Context<'a> {
                 return;
             }
         };
-        let contents = self.contents(place, &metadata, &candidates, &mut worker.buffer);
+        let contents = self.contents(place, &metadata, wishes, opened, &mut worker.buffer);
         for candidate in candidates {
             self.settle(place, &metadata, candidate, &contents, worker);
         }
@@ -227,24 +261,15 @@ impl<'a> Context<'a> {
         &self,
         place: Place<'_>,
         metadata: &Metadata,
-        candidates: &[Candidate<'c>],
+        wishes: Vec<Wish<'c>>,
+        opened: Option<Result<File, Closed>>,
         buffer: &mut Vec<u8>,
     ) -> Vec<Content<'c>> {
-        let mut wishes = Vec::new();
-        for candidate in candidates {
-            let search = candidate.search;
-            // On its own each check may still hit, so a file may yet be reported.
-            let reported = search.matchall || !candidate.hits.is_empty();
-            let sha256 = search.returnsha256
-                && (reported || !search.contents.is_empty() || !search.sums.is_empty());
-            if sha256 || !search.contents.is_empty() || !search.sums.is_empty() {
-                wishes.push(Wish::new(search, sha256));
-            }
-        }
         if wishes.is_empty() {
             return Vec::new();
         }
-        let mut file = match self.open(place, metadata) {
+        let opened = opened.unwrap_or_else(|| place.open(metadata));
+        let mut file = match opened.map_err(|closed| self.describe(place, closed)) {
             Ok(file) => file,
             Err(text) => {
                 self.collector.error(text);
@@ -256,43 +281,43 @@ impl<'a> Context<'a> {
             wishes.into_iter().partition(|wish| packed && wish.search.decompress);
         let mut contents = Vec::new();
         if !plain.is_empty() {
-            contents.push(self.read(place, &mut file, plain, buffer));
+            let size = Some(metadata.size_bytes);
+            contents.push(self.read(place, &mut file, size, plain, buffer));
         }
         if !unpack.is_empty() {
             // After a failed rewind the reader fails on its own.
             let _ = file.rewind();
             let mut unpacked = Bounded { input: MultiGzDecoder::new(file), left: MAX_UNPACKED };
-            contents.push(self.read(place, &mut unpacked, unpack, buffer));
+            contents.push(self.read(place, &mut unpacked, None, unpack, buffer));
         }
         contents
     }
 
-    /// Opens a regular file, or says what is wrong with it.
-    fn open(&self, place: Place<'_>, metadata: &Metadata) -> Result<File, String> {
-        place.open(metadata).map_err(|closed| {
-            let path = place.shown();
-            match closed {
-                Closed::Unfit(text) => format!("ERROR: {path} {text}"),
-                Closed::Failed(error) => {
-                    self.collector.open_failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    format!("ERROR: open {path}: {}", fs::reason(&error))
-                }
-                Closed::Changed => format!("ERROR: {path} changed while it was opened"),
+    /// What is wrong with a file that was not opened.
+    fn describe(&self, place: Place<'_>, closed: Closed) -> String {
+        let path = place.shown();
+        match closed {
+            Closed::Unfit(text) => format!("ERROR: {path} {text}"),
+            Closed::Failed(error) => {
+                self.collector.open_failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                format!("ERROR: open {path}: {}", fs::reason(&error))
             }
-        })
+            Closed::Changed => format!("ERROR: {path} changed while it was opened"),
+        }
     }
 
     fn read<'c>(
         &self,
         place: Place<'_>,
         input: &mut dyn Read,
+        size: Option<u64>,
         wishes: Vec<Wish<'c>>,
         buffer: &mut Vec<u8>,
     ) -> Content<'c> {
         let mut content = Content::unknown(self.plan, wishes);
         // One file may take half of what is left, so that others get their turn.
         let deadline = self.budget.remaining().map(|left| Instant::now() + left / 2);
-        if let Err(error) = content.read(self.plan, input, buffer, deadline) {
+        if let Err(error) = content.read(self.plan, input, size, buffer, deadline) {
             let path = place.shown();
             self.collector.error(match error {
                 ScanError::Read(error) => format!("ERROR: read {path}: {}", fs::reason(&error)),
@@ -351,6 +376,33 @@ impl<'a> Context<'a> {
         let finding = Finding { path, container, metadata: *metadata, sha256, checks: hits };
         self.collector.add(index, finding);
     }
+}
+
+/// Whether there is something to read and an end to it.
+fn fit(metadata: &Metadata) -> Result<(), Closed> {
+    if metadata.kind != Kind::File {
+        return Err(Closed::Unfit("is not a regular file, its content was not read"));
+    }
+    if metadata.size_bytes >= ABSURD {
+        return Err(Closed::Unfit("is too large to be a file, its content was not read"));
+    }
+    Ok(())
+}
+
+/// What the candidates want of the content.
+fn wishes<'c>(candidates: &[Candidate<'c>]) -> Vec<Wish<'c>> {
+    let mut wishes = Vec::new();
+    for candidate in candidates {
+        let search = candidate.search;
+        // On its own each check may still hit, so a file may yet be reported.
+        let reported = search.matchall || !candidate.hits.is_empty();
+        let sha256 = search.returnsha256
+            && (reported || !search.contents.is_empty() || !search.sums.is_empty());
+        if sha256 || !search.contents.is_empty() || !search.sums.is_empty() {
+            wishes.push(Wish::new(search, sha256));
+        }
+    }
+    wishes
 }
 
 /// Whether a file begins like gzip; leaves it at its beginning.

@@ -140,8 +140,8 @@ impl<'p> Content<'p> {
         found.map(|(_, bytes)| bytes.as_slice())
     }
 
-    /// Reads `input` as far as anything depends on it. `buffer` is scratch space
-    /// to be used again.
+    /// Reads `input` as far as anything depends on it. `size` is what it should
+    /// have, in bytes; `buffer` is scratch space to be used again.
     ///
     /// # Errors
     ///
@@ -150,13 +150,14 @@ impl<'p> Content<'p> {
         &mut self,
         plan: &Plan,
         input: &mut dyn Read,
+        size: Option<u64>,
         buffer: &mut Vec<u8>,
         deadline: Option<Instant>,
     ) -> Result<(), ScanError> {
         if buffer.len() < BLOCK {
             buffer.resize(BLOCK, 0);
         }
-        let outcome = self.read_blocks(plan, input, buffer, deadline);
+        let outcome = self.read_blocks(plan, input, size, buffer, deadline);
         // One long line must not hold its memory for the rest of the walk.
         buffer.truncate(BLOCK);
         buffer.shrink_to(BLOCK);
@@ -167,6 +168,7 @@ impl<'p> Content<'p> {
         &mut self,
         plan: &Plan,
         input: &mut dyn Read,
+        size: Option<u64>,
         buffer: &mut Vec<u8>,
         deadline: Option<Instant>,
     ) -> Result<(), ScanError> {
@@ -192,8 +194,12 @@ impl<'p> Content<'p> {
             if let Some(hashers) = &mut hashers {
                 update(hashers, buffer.get(filled..end).unwrap_or_default());
             } else if end < buffer.len() {
-                // Perhaps all of the file: wait for its end or a full buffer.
+                // Perhaps all of the file: wait for its end or a full buffer. What has
+                // exactly its size is not asked for more; most files are that small.
                 filled = end;
+                if size == Some(end as u64) {
+                    break;
+                }
                 continue;
             } else {
                 let mut begun = self.hashers();

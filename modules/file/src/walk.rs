@@ -380,7 +380,8 @@ impl<'a> Walk<'a> {
             }
         }
         self.context.collector.files.fetch_add(1, Ordering::Relaxed);
-        let place = Place::Entry { realm: self.realm, directory, path, name };
+        let is_file = kind == Kind::File;
+        let place = Place::Entry { realm: self.realm, directory, path, name, is_file };
         let own = if self.roots.any_nested() { self.roots.claim(&place.path()) } else { &[] };
         if own.is_empty() {
             return self.context.evaluate(place, interested, metadata, worker);

@@ -14,7 +14,7 @@ use portable as system;
 use unix as system;
 
 pub use rooted::{MAX_ENTRIES, Root};
-pub use system::{Directory, metadata, open_file};
+pub use system::{Directory, metadata, metadata_of, open_file};
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

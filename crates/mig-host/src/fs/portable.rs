@@ -59,6 +59,14 @@ impl Directory {
 
 pub fn metadata(path: &Path, follow: bool) -> io::Result<Metadata> {
     let found = if follow { std::fs::metadata(path)? } else { std::fs::symlink_metadata(path)? };
+    from_system(&found)
+}
+
+pub fn metadata_of(file: &File) -> io::Result<Metadata> {
+    from_system(&file.metadata()?)
+}
+
+fn from_system(found: &std::fs::Metadata) -> io::Result<Metadata> {
     let modified = found.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     let directory = if found.is_dir() { 0o111 } else { 0 };
     Ok(Metadata {

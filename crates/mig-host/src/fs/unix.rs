@@ -125,6 +125,15 @@ pub fn metadata(path: &Path, follow: bool) -> io::Result<Metadata> {
     Ok(from_stat(&rustix::fs::statat(CWD, path, at_flags(follow))?))
 }
 
+/// Metadata of an open file.
+///
+/// # Errors
+///
+/// The system's.
+pub fn metadata_of(file: &File) -> io::Result<Metadata> {
+    Ok(from_stat(&rustix::fs::fstat(file)?))
+}
+
 /// Opens a file for reading; never blocks, follows links.
 pub fn open_file(path: &Path) -> io::Result<File> {
     Ok(File::from(rustix::fs::openat(CWD, path, READ, Mode::empty())?))
@@ -206,7 +215,8 @@ mod tests {
         std::os::unix::fs::symlink("f", dir.path().join("lf")).unwrap();
         assert!(open.open_file("lf".as_ref()).is_ok());
         assert!(open.open_own_file("lf".as_ref()).is_err());
-        assert!(open.open_own_file("f".as_ref()).is_ok());
+        let file = open.open_own_file("f".as_ref()).unwrap();
+        assert_eq!(metadata_of(&file).unwrap(), open.metadata("f".as_ref(), false).unwrap());
     }
 
     #[test]
