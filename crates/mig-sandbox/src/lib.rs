@@ -104,8 +104,13 @@ impl fmt::Display for Sandbox {
 pub fn enter(profile: &Profile<'_>) -> Sandbox {
     let profile = &Profile { programs: profile.programs && !profile.processes, ..*profile };
     // Files first: the calls that Landlock takes are not on seccomp's list.
-    let files = files::restrict(profile);
-    Sandbox { files, calls: calls::restrict(profile) }
+    let files = files::restrict(profile, true);
+    let calls = calls::restrict(profile);
+    if calls.holds() {
+        return Sandbox { files, calls };
+    }
+    // Rules add up: now those that seccomp would have made needless.
+    Sandbox { files: files::restrict(profile, false), calls }
 }
 
 /// There is no sandbox on this system.

@@ -82,6 +82,16 @@ pub(crate) const ATTEMPTS: &[Attempt] = &[
         |scene| OpenOptions::new().append(true).open(scene.there()).map(drop),
         never,
     ),
+    (
+        // The kernel asks for the right to write the file, and opens it for reading.
+        "empty a file that is opened for reading",
+        |scene| {
+            use rustix::fs::{Mode, OFlags};
+            let flags = OFlags::RDONLY | OFlags::TRUNC | OFlags::CLOEXEC;
+            rustix::fs::open(scene.there(), flags, Mode::empty()).map(drop).map_err(Into::into)
+        },
+        never,
+    ),
     ("make a directory", |scene| fs::create_dir(scene.folder.path().join("dir")), never),
     ("rename a file", |scene| fs::rename(scene.there(), scene.folder.path().join("gone")), never),
     ("link a file", |scene| fs::hard_link(scene.there(), scene.folder.path().join("hard")), never),
