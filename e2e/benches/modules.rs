@@ -262,24 +262,10 @@ fn lines(text: &str) -> BTreeSet<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// The number of a file's SHA-256, once each.
-fn sums(result: &ModuleResult) -> BTreeSet<String> {
-    let found = result.elements["s"].as_array().into_iter().flatten();
-    found
-        .map(|file| {
-            let sum = file["fileinfo"]["sha256"].as_str().unwrap_or_default();
-            format!("{} {}", sum.to_lowercase(), file["file"].as_str().unwrap_or_default())
-        })
-        .collect()
-}
-
-/// `SHA2-256(path)= sum`, as openssl says it.
-fn openssl_sums(text: &str) -> BTreeSet<String> {
-    let split = |line: &str| {
-        let (path, sum) = line.split_once(")= ")?;
-        Some(format!("{sum} {}", path.split_once('(')?.1))
-    };
-    text.lines().filter_map(split).collect()
+/// The paths of `SHA2-256(path)= sum`, as openssl says it.
+fn openssl_paths(text: &str) -> BTreeSet<String> {
+    let path = |line: &str| Some(line.split_once(")= ")?.0.split_once('(')?.1.to_owned());
+    text.lines().filter_map(path).collect()
 }
 
 fn remote_ports(result: &ModuleResult) -> BTreeSet<String> {
@@ -390,6 +376,11 @@ fn about_files(agent: &Path, rounds: usize, only: &str) -> anyhow::Result<bool> 
     let hashed = |list: &str, threads: usize| {
         format!("{list} | xargs -0 -r -n 500 -P {threads} openssl dgst -sha256")
     };
+    // One file is asked for by its checksum.
+    let mut known =
+        shell(&format!("find {tree} -type f -name 'f4711.*' | xargs openssl dgst -sha256"));
+    let known = String::from_utf8_lossy(&run(&mut known)?.output).trim().to_owned();
+    let sum = known.rsplit(' ').next().context("openssl told no checksum")?;
     // Five questions of one case: what is in a file, and what its checksum is.
     let patterns = [
         "needle[0-9]{4}=",
@@ -467,21 +458,18 @@ fn about_files(agent: &Path, rounds: usize, only: &str) -> anyhow::Result<bool> 
                 each.join("; ")
             },
             found: files,
-            said: |text| {
-                openssl_sums(text)
-                    .iter()
-                    .filter_map(|line| Some(line.split_once(' ')?.1.to_owned()))
-                    .collect()
-            },
+            said: openssl_paths,
             goal: 3.0,
         },
         Question {
             name: "sha256 of everything",
             module: "file",
-            params: one(json!({ "names": ["."], "options": { "returnsha256": true } })),
-            tool: &|threads| hashed(&format!("find {tree} -type f -print0"), threads),
-            found: sums,
-            said: openssl_sums,
+            params: one(json!({ "sha2": [sum] })),
+            tool: &|threads| {
+                hashed(&format!("find {tree} -type f -print0"), threads) + &format!(" | grep {sum}")
+            },
+            found: files,
+            said: openssl_paths,
             goal: 1.0,
         },
     ];
@@ -492,26 +480,52 @@ fn about_files(agent: &Path, rounds: usize, only: &str) -> anyhow::Result<bool> 
     Ok(good)
 }
 
-/// Connections to this machine; both ends are here.
-fn connections(count: usize) -> anyhow::Result<Vec<(TcpStream, TcpStream)>> {
-    let files = u64::try_from(2 * count + 1_000)?;
-    if getrlimit(Resource::Nofile).current.is_some_and(|limit| limit < files) {
-        setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: Some(files) })
-            .context("so many open files take a higher limit: ulimit -n, or run as root")?;
+/// Connections of one process, which has only so many descriptors, to one address.
+const HELD: usize = 5_000;
+/// The argument that makes this program hold them.
+const HOLD: &str = "--hold-connections-to";
+
+/// A process that holds both ends of connections until it is dropped.
+struct Holder(std::process::Child);
+
+impl Holder {
+    #[expect(clippy::disallowed_methods, reason = "this program once more")]
+    fn start(address: Ipv4Addr) -> anyhow::Result<Self> {
+        let child = Command::new(std::env::current_exe()?)
+            .args([HOLD, &address.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut holder = Self(child);
+        let mut ready = [0];
+        let stdout = holder.0.stdout.as_mut().context("no output")?;
+        stdout.read_exact(&mut ready).context("cannot hold connections")?;
+        Ok(holder)
     }
-    let mut pairs = Vec::with_capacity(count);
-    let mut listener = None;
-    for number in 0..count {
-        // Each address has only so many ports.
-        if number % 5_000 == 0 {
-            let last = u8::try_from(10 + number / 5_000)?;
-            listener = Some(TcpListener::bind((Ipv4Addr::new(127, 0, 0, last), 0))?);
-        }
-        let listener = listener.as_ref().context("no listener")?;
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // Gone already is fine.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn hold(address: &str) -> anyhow::Result<()> {
+    let limit = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit })?;
+    let listener = TcpListener::bind((address.parse::<Ipv4Addr>()?, 0))?;
+    let mut pairs = Vec::with_capacity(HELD);
+    for _ in 0..HELD {
         let client = TcpStream::connect(listener.local_addr()?)?;
         pairs.push((client, listener.accept()?.0));
     }
-    Ok(pairs)
+    std::io::stdout().write_all(b"!")?;
+    std::io::stdout().flush()?;
+    // Until nobody wants them any more.
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
 }
 
 fn about_sockets(agent: &Path, rounds: usize, only: &str) -> anyhow::Result<bool> {
@@ -519,7 +533,9 @@ fn about_sockets(agent: &Path, rounds: usize, only: &str) -> anyhow::Result<bool
         return Ok(true);
     }
     let count = number("MIG_BENCH_SOCKETS", 50_000)?;
-    let kept = connections(count / 2)?;
+    let holders: Vec<Holder> = (0..count.div_ceil(2 * HELD))
+        .map(|number| Holder::start(Ipv4Addr::new(127, 0, 0, u8::try_from(10 + number)?)))
+        .collect::<anyhow::Result<_>>()?;
     let rare = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 99), 0))?;
     let few: Vec<_> = (0..10).map(|_| TcpStream::connect(rare.local_addr()?)).collect();
     ensure!(few.iter().all(Result::is_ok), "cannot connect");
@@ -550,7 +566,7 @@ fn about_sockets(agent: &Path, rounds: usize, only: &str) -> anyhow::Result<bool
     for question in &questions {
         good &= compare(agent, question, rounds)?;
     }
-    drop((kept, few));
+    drop((holders, few));
     Ok(good)
 }
 
@@ -565,6 +581,9 @@ fn measure() -> anyhow::Result<bool> {
     // `cargo test --benches` only asks whether it starts.
     if std::env::args().any(|arg| arg == "--test") {
         return Ok(true);
+    }
+    if let Some(address) = std::env::args().skip_while(|arg| arg != HOLD).nth(1) {
+        return hold(&address).map(|()| true);
     }
     let target = binary("mig-standalone")?;
     let target = target.ancestors().nth(2).context("no target directory")?.to_owned();
@@ -582,8 +601,9 @@ fn measure() -> anyhow::Result<bool> {
     }
     let rounds = number("MIG_BENCH_ROUNDS", 5)?.max(1);
     let only = std::env::var("MIG_BENCH_ONLY").unwrap_or_default();
-    let files = about_files(&agent, rounds, &only)?;
-    Ok(about_sockets(&agent, rounds, &only)? && files)
+    let sockets = about_sockets(&agent, rounds, &only)?;
+    let files = only == "netstat" || about_files(&agent, rounds, &only)?;
+    Ok(sockets && files)
 }
 
 fn main() -> ExitCode {
