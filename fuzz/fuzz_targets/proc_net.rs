@@ -1,7 +1,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mig_host::net::{Protocol, netlink, proc};
+use mig_host::net::{Protocol, diag, netlink, proc};
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
@@ -12,7 +12,9 @@ fuzz_target!(|data: &[u8]| {
     let _ = proc::ipv6_addresses(&text);
     let _ = proc::ipv4_addresses(&text);
     let _ = proc::connected_networks(&text);
-    let _ = netlink::messages(data);
+    for message in netlink::messages(data) {
+        let _ = diag::socket(message);
+    }
     let _ = netlink::link(data);
     let _ = netlink::address(data);
     let _ = netlink::neighbour(data);

@@ -7,6 +7,8 @@ pub mod echo;
 pub mod proc;
 
 #[cfg(target_os = "linux")]
+pub mod diag;
+#[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
 pub mod netlink;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::{Interface, InterfaceAddress, Neighbour};
 
@@ -61,19 +61,33 @@ pub fn neighbours() -> io::Result<Vec<Neighbour>> {
     Ok(found)
 }
 
-fn ask(question: u16, mut each: impl FnMut(Message<'_>)) -> io::Result<()> {
+fn ask(question: u16, each: impl FnMut(Message<'_>)) -> io::Result<()> {
+    // A zeroed body suits every question.
+    dump(None, question, &[0; 12], each)
+}
+
+/// Asks a family of netlink, that of routes when none is named, for all it knows of
+/// something.
+pub(super) fn dump(
+    family: Option<Protocol>,
+    question: u16,
+    body: &[u8],
+    mut each: impl FnMut(Message<'_>),
+) -> io::Result<()> {
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
         SocketFlags::CLOEXEC,
-        None,
+        family,
     )?;
-    let mut request = Vec::with_capacity(28);
-    request.extend_from_slice(&28u32.to_ne_bytes());
+    let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
+    let mut request = Vec::with_capacity(HEADER + body.len());
+    request.extend_from_slice(&length.to_ne_bytes());
     request.extend_from_slice(&question.to_ne_bytes());
     request.extend_from_slice(&DUMP.to_ne_bytes());
-    // Sequence and port 0, then a zeroed body that suits every question.
-    request.resize(28, 0);
+    // Sequence and port 0.
+    request.resize(HEADER, 0);
+    request.extend_from_slice(body);
     rustix::net::send(&socket, &request, SendFlags::empty())?;
     let mut buffer = vec![0; 64 * 1024];
     for _ in 0..MAX_ANSWERS {
