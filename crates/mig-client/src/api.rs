@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::collection::Collection;
 use crate::config::ClientConfig;
+use crate::retry::{Passing, Retry};
 use crate::signer::{Signer, SignerError};
 
 /// Largest answer read, unless set otherwise. A search may return every agent.
@@ -34,6 +35,7 @@ const TOKEN_LIFE: Duration = Duration::from_mins(8);
 /// Clocks that differ by more explain why a token was refused.
 const MAX_SKEW: Duration = Duration::from_mins(2);
 
+/// How long a connection may take to be made, unless the configuration says.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest silence of the API within an answer.
@@ -110,6 +112,7 @@ pub struct ApiClient {
     token: Mutex<Option<(Timestamp, HeaderValue)>>,
     nonce: AtomicU64,
     pub(crate) max_answer: usize,
+    retry: Retry,
 }
 
 /// A request that can be sent twice.
@@ -140,7 +143,7 @@ impl ApiClient {
         tls::install_provider();
         let mut builder = Client::builder()
             .user_agent(format!("MIG Client {name}-{version}"))
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(config.connect_timeout.unwrap_or(CONNECT_TIMEOUT))
             .read_timeout(READ_TIMEOUT)
             .redirect(same_server_only());
         if let Some(path) = &config.ca_file {
@@ -163,6 +166,7 @@ impl ApiClient {
             // 48 bits: every peer reads the nonce as a number.
             nonce: AtomicU64::new(mig_runtime::random::u64() >> 16),
             max_answer: MAX_ANSWER,
+            retry: Retry::default(),
         })
     }
 
@@ -170,6 +174,14 @@ impl ApiClient {
     #[must_use]
     pub const fn with_max_answer(mut self, bytes: usize) -> Self {
         self.max_answer = bytes;
+        self
+    }
+
+    /// Sets how often GETs are repeated after a passing failure; following an
+    /// action has its own patience.
+    #[must_use]
+    pub fn with_retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
         self
     }
 
@@ -184,8 +196,11 @@ impl ApiClient {
     ///
     /// [`ClientError`]; [`ClientError::Api`] unless the API answers 200.
     pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Collection, ClientError> {
-        let response = self.send(Method::GET, path, query, &Body::None).await?;
-        self.collection(response, StatusCode::OK).await
+        let (status, body) = self.read_whole(path, query).await?;
+        if status == StatusCode::OK {
+            return Collection::from_slice(&body).map_err(ClientError::Answer);
+        }
+        Err(refusal(status, &body))
     }
 
     /// GETs an address below the base as text: a path such as
@@ -202,13 +217,50 @@ impl ApiClient {
         if !url.as_str().starts_with(self.base.as_str()) {
             return Err(elsewhere());
         }
-        let response = self.send(Method::GET, path, &[], &Body::None).await?;
-        let status = response.status();
-        let body = self.body(response).await?;
+        let (status, body) = self.read_whole(path, &[]).await?;
         if !status.is_success() {
             return Err(refusal(status, &body));
         }
         Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// GETs what can wait: asked again after a passing failure. The answer's
+    /// body is still to come.
+    pub(crate) async fn read(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        done: &mut u32,
+    ) -> Result<Response, ClientError> {
+        loop {
+            let result = self.send(Method::GET, path, query, &Body::None).await;
+            let passing = match &result {
+                Ok(response) => Passing::of_response(response, self.clock.now()),
+                Err(error) => Passing::of_error(error),
+            };
+            match passing {
+                Some(why) if self.retry.again(done, &why).await => {}
+                _ => return result,
+            }
+        }
+    }
+
+    /// [`ApiClient::read`] to the end of the body.
+    pub(crate) async fn read_whole(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<(StatusCode, Vec<u8>), ClientError> {
+        let mut done = 0;
+        loop {
+            let response = self.read(path, query, &mut done).await?;
+            let status = response.status();
+            let result = self.body(response).await;
+            match result.as_ref().err().and_then(Passing::of_error) {
+                Some(why) if self.retry.again(&mut done, &why).await => {}
+                _ => return Ok((status, result?)),
+            }
+        }
     }
 
     /// POSTs a form to a path below the base and expects `expected`.

@@ -158,7 +158,7 @@ impl ApiClient {
         name: &str,
         query: &[(&str, &str)],
     ) -> Result<Items<T>, ClientError> {
-        let response = self.send(Method::GET, "search", query, &Body::None).await?;
+        let response = self.read("search", query, &mut 0).await?;
         let status = response.status();
         if status == StatusCode::OK {
             return Ok(Items::new(response, name, self.max_answer));
@@ -228,9 +228,7 @@ impl ApiClient {
     /// [`ClientError`].
     pub async fn public_key(&self, key: &Fingerprint) -> Result<String, ClientError> {
         let path = format!("publickey/{key}");
-        let response = self.send(Method::GET, &path, &[], &Body::None).await?;
-        let status = response.status();
-        let body = self.body(response).await?;
+        let (status, body) = self.read_whole(&path, &[]).await?;
         if status != StatusCode::OK {
             return Err(refusal(status, &body));
         }

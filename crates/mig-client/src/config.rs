@@ -4,6 +4,7 @@
 //! holds what they know and nothing more; the rest comes from the environment.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mig_runtime::Secret;
 use mig_runtime::config::{self, ConfigError};
@@ -57,6 +58,9 @@ pub struct ClientConfig {
     /// Armored secret key to sign with in process, without `gpg`. From
     /// `MIG_SIGNING_KEY`.
     pub signing_key: Option<PathBuf>,
+    /// How long a connection may take to be made; `None` is the usual time. Set
+    /// by whoever has an option for it.
+    pub connect_timeout: Option<Duration>,
     /// The user's home directory.
     pub home: Option<PathBuf>,
 }
@@ -162,6 +166,7 @@ impl ClientConfig {
                 None => set("MIGPGPPASSPHRASE_FILE").map(|path| first_line(&path)).transpose()?,
             },
             signing_key: set("MIG_SIGNING_KEY").map(expand),
+            connect_timeout: None,
             home,
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mig_client::{
-    ApiClient, ClientConfig, ClientError, CommandQuery, InvestigatorChange, NewInvestigator,
+    ApiClient, ClientConfig, ClientError, CommandQuery, InvestigatorChange, NewInvestigator, Retry,
     Signer, SoftwareSigner, launch,
 };
 use mig_runtime::clock::ManualClock;
@@ -420,4 +420,99 @@ async fn an_unreachable_api_is_named_without_the_query() {
         assert!(!cause.to_string().contains("target="), "{cause}");
         source = cause.source();
     }
+}
+
+/// A client that asks again, quickly, and what it said about that.
+fn patient(setup: &Setup, times: u32) -> (ApiClient, Arc<std::sync::Mutex<Vec<String>>>) {
+    let said = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let text = format!("[api]\nurl = {}/api/v1\n", setup.server.uri());
+    let (config, _) = ClientConfig::parse(&text, ".migrc", &|_| None).unwrap();
+    let told = Arc::clone(&said);
+    let retry = Retry {
+        times,
+        first: Duration::from_millis(2),
+        tell: Arc::new(move |text| told.lock().unwrap().push(text.to_owned())),
+        ..Retry::default()
+    };
+    let client = ApiClient::new(&config, "cmd", "1.2", None, setup.clock.clone()).unwrap();
+    (client.with_retry(retry), said)
+}
+
+#[tokio::test]
+async fn what_is_only_read_is_asked_for_again_and_each_time_is_told() {
+    for status in [429, 502, 503, 504] {
+        let setup = Setup::new("").await;
+        let busy = refusal(status, "busy").insert_header("retry-after", "0");
+        setup.answers(Mock::given(method("GET")).respond_with(busy).up_to_n_times(2)).await;
+        setup
+            .answers(Mock::given(any()).respond_with(answer(200, &[("heartbeat", json!({}))])))
+            .await;
+        let (client, said) = patient(&setup, 2);
+        client.heartbeat().await.unwrap();
+        assert_eq!(setup.requests().await.len(), 3, "{status}");
+        let said = said.lock().unwrap().clone();
+        let text = format!("the API answered {status}; asking again in 0s (1 of 2)");
+        assert_eq!((said.len(), said[0].as_str()), (2, text.as_str()));
+        // And no more often than that: then the answer is an error.
+        let setup = Setup::new("").await;
+        let busy = refusal(status, "busy").insert_header("retry-after", "0");
+        setup.answers(Mock::given(any()).respond_with(busy)).await;
+        let (client, _) = patient(&setup, 2);
+        let error = client.agents_of_target("a='b'").await.err().unwrap();
+        assert!(matches!(error, ClientError::Api { status: s, .. } if s == status), "{error}");
+        assert_eq!(setup.requests().await.len(), 3, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn neither_a_post_nor_a_final_answer_is_repeated() {
+    let setup = Setup::new("").await;
+    let busy = refusal(503, "busy").insert_header("retry-after", "0");
+    setup.answers(Mock::given(any()).respond_with(busy)).await;
+    let (client, said) = patient(&setup, 5);
+    client.post_action(&action()).await.unwrap_err();
+    assert_eq!(setup.requests().await.len(), 1);
+    for status in [400, 401, 404, 500] {
+        let setup = Setup::new("").await;
+        setup.answers(Mock::given(any()).respond_with(refusal(status, "no"))).await;
+        let (client, _) = patient(&setup, 5);
+        client.heartbeat().await.unwrap_err();
+        assert_eq!(setup.requests().await.len(), 1, "{status}");
+    }
+    // Nor is one that wants to be left alone for an hour asked before.
+    let setup = Setup::new("").await;
+    let later = refusal(503, "later").insert_header("retry-after", "3600");
+    setup.answers(Mock::given(any()).respond_with(later)).await;
+    let (client, _) = patient(&setup, 5);
+    client.heartbeat().await.unwrap_err();
+    assert_eq!(setup.requests().await.len(), 1);
+    assert!(said.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_that_is_refused_or_breaks_off_is_made_again() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let setup = Setup::new("").await;
+    let (listener, whole) = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let body = r#"{"collection":{"items":[{"data":[{"name":"heartbeat","value":{}}]}]}}"#;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        (listener, format!("{head}{body}"))
+    };
+    let text = format!("[api]\nurl = http://{}/api/v1\n", listener.local_addr().unwrap());
+    let (config, _) = ClientConfig::parse(&text, ".migrc", &|_| None).unwrap();
+    let half = whole.len() - 20;
+    let server = tokio::spawn(async move {
+        // Nothing, half an answer, and all of it.
+        for length in [0, half, whole.len()] {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = connection.read(&mut request).await.unwrap();
+            connection.write_all(&whole.as_bytes()[..length]).await.unwrap();
+        }
+    });
+    let retry = Retry { times: 2, first: Duration::from_millis(2), ..Retry::default() };
+    let client = ApiClient::new(&config, "cmd", "1", None, setup.clock.clone()).unwrap();
+    client.with_retry(retry).heartbeat().await.unwrap();
+    server.await.unwrap();
 }
