@@ -129,6 +129,12 @@ fn generator(lab: &Lab, file: &str) -> anyhow::Result<()> {
     let launched = lab.expect(0, GENERATOR, &args, &["Successfully launched action "])?;
     let id = launched.stdout.trim().rsplit(' ').next().context("no id")?.to_owned();
     lab.expect(0, ALICE, &["follow", &id], &["web1 ", "/a,b [lastmodified:", "1 sent, 1 done"])?;
+    // The same by looking again and again.
+    let polled = crooked::polled(lab.api_address()?, &id)?;
+    let path = lab.file("polled.migrc");
+    fs::write(&path, format!("[api]\nurl = \"http://{polled}/api/v1/\"\n"))?;
+    let followed = ["follow", &id, "-c", &path, "--timeout", "30s"];
+    lab.expect(0, ALICE, &followed, &["/a,b [lastmodified:", "1 sent, 1 done"])?;
     let csv = lab.expect(0, ALICE, &["results", &id, "--csv"], &[])?;
     let rows: Vec<&str> = csv.stdout.lines().collect();
     assert_eq!(rows.first(), Some(&"agent,status,module,found,line"), "{csv:#?}");

@@ -75,13 +75,15 @@ impl Watch<'_> {
         let deadline = timeout.map(|timeout| self.started + timeout);
         let mut redraw = tokio::time::interval(REDRAW);
         loop {
-            let event = tokio::select! {
-                event = follower.next() => event?,
-                () = shutdown.requested() => return Ok(End::Interrupted),
-                () = until(deadline) => return Ok(End::TimedOut),
-                _ = redraw.tick() => {
-                    self.draw(false, output);
-                    continue;
+            let mut next = std::pin::pin!(follower.next());
+            let event = loop {
+                // The same wait goes on after a drawing: one begun anew each time
+                // would never be over.
+                tokio::select! {
+                    event = &mut next => break event?,
+                    () = shutdown.requested() => return Ok(End::Interrupted),
+                    () = until(deadline) => return Ok(End::TimedOut),
+                    _ = redraw.tick() => self.draw(false, output),
                 }
             };
             match event {

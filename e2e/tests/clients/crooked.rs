@@ -120,3 +120,31 @@ pub(super) fn of_2016(api: SocketAddr) -> anyhow::Result<SocketAddr> {
         }
     })
 }
+
+/// An API that streams nothing, and for which an action is on its way for the
+/// first few looks.
+pub(super) fn polled(api: SocketAddr, id: &str) -> anyhow::Result<SocketAddr> {
+    const LOOKS: usize = 4;
+    let action = format!(
+        r#"{{"id":{id},"status":"inflight","expireafter":"2099-01-01T00:00:00Z","counters":{{"sent":1}}}}"#
+    );
+    let busy = format!(
+        r#"{{"collection":{{"items":[{{"data":[{{"name":"action","value":{action}}}]}}]}}}}"#
+    );
+    let looks = std::sync::atomic::AtomicUsize::new(0);
+    serve(Ipv4Addr::LOCALHOST, move |mut stream| {
+        let request = head(&mut stream);
+        if request.contains("/follow") {
+            let none = "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+            drop(stream.write_all(none.as_bytes()));
+        } else if request.contains("/action?")
+            && looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < LOOKS
+        {
+            let length = busy.len();
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}");
+            drop(stream.write_all(format!("{head}\r\n\r\n{busy}").as_bytes()));
+        } else {
+            pass(&mut stream, api, &request, unchanged);
+        }
+    })
+}
