@@ -4,6 +4,8 @@
 mod crooked;
 #[path = "clients/doctor.rs"]
 mod doctor;
+#[path = "clients/formats.rs"]
+mod formats;
 #[path = "clients/map.rs"]
 mod map;
 #[path = "clients/words.rs"]

@@ -94,7 +94,7 @@ fn documents() -> anyhow::Result<BTreeMap<String, String>> {
         let title = format!("mig {module}");
         chapter(&mut reference, "###", &title, &said("mig", &["help", &module])?);
     }
-    for topic in ["targets", "migrc"] {
+    for topic in ["targets", "migrc", "output"] {
         chapter(
             &mut reference,
             "###",

@@ -1,6 +1,7 @@
 //! The command line: which words are `mig`'s and which the module's.
 //!
-//! Global options come first and end at the first unknown one; from there on
+//! Global options stand before the module, or follow it and end at the first
+//! unknown one; from there on
 //! everything is the module's. The order matters because names collide
 //! (`-t`, `-p`, `-c`), and it is what every script relies on. Long names that the
 //! module does not have are accepted anywhere.
@@ -36,8 +37,18 @@ pub(crate) enum Invocation {
 }
 
 pub(crate) fn parse(args: &[String], registry: &Registry) -> Result<Invocation, Failure> {
+    // Options in front of everything, where the original has nothing.
+    let mut globals = Box::<Globals>::default();
+    let used = take_globals(args, &mut globals)?;
+    let (front, args) = args.split_at_checked(used).unwrap_or((args, &[]));
     let Some((first, rest)) = args.split_first() else {
-        return Ok(Invocation::Usage { code: code::OTHER });
+        return match front.first() {
+            Some(option) => {
+                let message = format!("a module, a word or -i must follow {option}");
+                Err(Failure::usage(message).hint("mig help lists the modules"))
+            }
+            None => Ok(Invocation::Usage { code: code::OTHER }),
+        };
     };
     match first.as_str() {
         "help" | "-h" | "-help" | "--help" => match rest.first() {
@@ -45,23 +56,31 @@ pub(crate) fn parse(args: &[String], registry: &Registry) -> Result<Invocation, 
             None => Ok(Invocation::Usage { code: 0 }),
         },
         "version" | "-V" | "--version" => Ok(Invocation::Version),
-        "-i" | "--i" => file(rest),
+        "-i" | "--i" => file(rest, globals),
         option if option.starts_with('-') => {
             let message = format!("the first word must be a module, -i or help, not {option}");
             Err(Failure::usage(message).hint("mig help lists the modules"))
         }
         "run" => match rest.split_first() {
             Some((name, rest)) => {
-                module(args.get(1..).unwrap_or_default(), find(registry, name)?, rest)
+                module(args.get(1..).unwrap_or_default(), find(registry, name)?, rest, globals)
             }
             None => Err(Failure::usage("run needs the name of a module")),
         },
         // The same as -i.
         "action" if rest.first().is_some_and(|verb| verb == "launch") => {
-            file(rest.get(1..).unwrap_or_default())
+            file(rest.get(1..).unwrap_or_default(), globals)
         }
-        name if word(name).is_some() => Ok(Invocation::Task(args.to_vec())),
-        name => module(args, find(registry, name)?, rest),
+        name if word(name).is_some() => {
+            // Behind everything; -o means a file to some words.
+            let front = front.iter().map(|option| match split(option) {
+                Some(("o", None)) => "--output".to_owned(),
+                Some(("o", Some(value))) => format!("--output={value}"),
+                _ => option.clone(),
+            });
+            Ok(Invocation::Task(args.iter().cloned().chain(front).collect()))
+        }
+        name => module(args, find(registry, name)?, rest, globals),
     }
 }
 
@@ -108,11 +127,10 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// `mig -i <file> [global options]`.
-fn file(rest: &[String]) -> Result<Invocation, Failure> {
+fn file(rest: &[String], mut globals: Box<Globals>) -> Result<Invocation, Failure> {
     let Some((path, rest)) = rest.split_first() else {
         return Err(Failure::usage("option -i needs the path of an action file"));
     };
-    let mut globals = Box::<Globals>::default();
     let used = take_globals(rest, &mut globals)?;
     if let Some(stray) = rest.get(used) {
         return Err(stray_word(stray));
@@ -125,9 +143,13 @@ fn file(rest: &[String]) -> Result<Invocation, Failure> {
     Ok(Invocation::File { path: path.clone(), globals })
 }
 
-/// `mig <module> <global options> <module parameters>`.
-fn module(args: &[String], module: &dyn DynModule, rest: &[String]) -> Result<Invocation, Failure> {
-    let mut globals = Box::<Globals>::default();
+/// `mig <global options> <module> <global options> <module parameters>`.
+fn module(
+    args: &[String],
+    module: &dyn DynModule,
+    rest: &[String],
+    mut globals: Box<Globals>,
+) -> Result<Invocation, Failure> {
     let used = take_globals(rest, &mut globals)?;
     let own = rest.get(used..).unwrap_or_default();
     match own.first().map(String::as_str) {
@@ -327,12 +349,63 @@ mod tests {
             "file -path /etc -matchany --json -name x",
         ] {
             let (parameters, globals, _) = launched(line);
-            assert_eq!(globals.format, crate::globals::Format::Json, "{line}");
+            assert_eq!(globals.layout.given(), Some(mig_terminal::format::Format::Json), "{line}");
             assert_eq!(parameters["searches"]["s1"]["names"][0], "x", "{line}");
         }
         let (parameters, globals, _) = launched("file -path /etc -name --json");
         assert_eq!(parameters["searches"]["s1"]["names"][0], "--json");
-        assert_eq!(globals.format, crate::globals::Format::Text);
+        assert_eq!(globals.layout.given(), None);
+    }
+
+    #[test]
+    fn options_in_front_are_those_of_mig_and_no_part_of_the_name() {
+        for line in [
+            "-o json -t linux file -path /etc -name x",
+            "--output=json file -t linux -path /etc -name x",
+            "--json -o json run file -t linux -path /etc -name x --output json",
+        ] {
+            let (_, globals, name) = launched(line);
+            assert_eq!(globals.layout.given(), Some(mig_terminal::format::Format::Json), "{line}");
+            assert_eq!(globals.target.as_deref(), Some("linux"));
+            assert!(name.starts_with("file "), "{name}");
+        }
+        for line in ["-o json file --csv -path /etc -name x", "-o json", "-o", "-o yaml file"] {
+            assert_eq!(parsed(line).unwrap_err().code, 2, "{line}");
+        }
+        // To some words -o is a file.
+        for line in ["-o json sign act.json", "-o=json sign act.json"] {
+            let Invocation::Task(words) = parsed(line).unwrap() else { panic!("{line}") };
+            assert!(words[..2] == ["sign", "act.json"] && words[2].starts_with("--output"));
+        }
+        assert!(matches!(parsed("-o json -i file.json").unwrap(), Invocation::File { .. }));
+        // Not the modules' letters.
+        let (parameters, globals, _) = launched("-o csv scribe -json -path /dev/null");
+        assert_eq!(globals.layout.given(), Some(mig_terminal::format::Format::Csv));
+        assert_eq!(parameters["jsonoutput"], true);
+    }
+
+    #[test]
+    fn no_module_has_an_option_that_is_accepted_anywhere() {
+        let new = [
+            "o",
+            "output",
+            "columns",
+            "sort",
+            "no-header",
+            "wide",
+            "csv-safe",
+            "quiet",
+            "progress",
+            "connect-timeout",
+            "retry",
+        ];
+        for module in mig_modules::registry().iter() {
+            let own = mig_terminal::manual::options(&module.help());
+            for option in own {
+                let name = option.trim_start_matches('-');
+                assert!(!new.contains(&name), "{}: {option}", module.name());
+            }
+        }
     }
 
     #[test]
@@ -351,7 +424,7 @@ mod tests {
                 "protocol": "tcp", "count": 2, "timeout": 0.5 })
         );
         assert_eq!(globals.target, None);
-        assert_eq!(globals.format, crate::globals::Format::Json);
+        assert_eq!(globals.layout.given(), Some(mig_terminal::format::Format::Json));
     }
 
     #[test]

@@ -45,16 +45,23 @@ pub(crate) async fn action(
     output: &mut Output,
     shutdown: &Shutdown,
 ) -> Result<u8, Failure> {
-    output.paint(Paint::Blue, &format!("Following action ID {}.", posted.id));
     let mut watch = Watch {
-        printer: Printer::new(registry, globals),
+        printer: Printer::new(registry, globals)?,
         latest: posted.clone(),
         expected,
         started: Instant::now(),
         said: (posted.status, posted.counters),
         refused: None,
     };
-    let end = watch.run(api, globals.timeout, output, shutdown).await?;
+    output.paint(Paint::Blue, &format!("Following action ID {}.", posted.id));
+    let end = match watch.run(api, globals.timeout, output, shutdown).await {
+        Ok(end) => end,
+        Err(failure) => {
+            // What came is shown.
+            watch.printer.finish(output)?;
+            return Err(failure);
+        }
+    };
     let code = watch.conclude(end, globals, output)?;
     if globals.render != Render::Text {
         let commands = watch.printer.take_kept();
@@ -108,7 +115,7 @@ impl Watch<'_> {
     }
 
     fn draw(&self, over: bool, output: &mut Output) {
-        if output.has_terminal() {
+        if output.draws() {
             let (done, total) = (self.latest.counters.done, self.total());
             let line = progress::bar(done, total, self.started.elapsed(), over, columns());
             output.draw(&line);
@@ -118,7 +125,7 @@ impl Watch<'_> {
     /// Where there is no terminal: one plain line for each change.
     fn tell(&mut self, output: &mut Output) {
         let now = (self.latest.status, self.latest.counters);
-        if output.has_terminal() || now == self.said {
+        if !output.tells() || now == self.said {
             return;
         }
         self.said = now;

@@ -7,8 +7,13 @@ use mig_types::{ActionId, duration};
 
 use crate::render::Render;
 
+use crate::print::Answer;
+
+use mig_client::search::Kind;
 use mig_terminal::failure::Failure;
-use mig_terminal::output::Color;
+use mig_terminal::format::{Form, Format, Layout};
+use mig_terminal::output::{Color, Output, Progress};
+use mig_terminal::{Session, grid, listing};
 
 /// Validity of an action when `-e` does not say.
 const DEFAULT_VALIDITY: Duration = Duration::from_mins(5);
@@ -32,16 +37,6 @@ impl Show {
             Self::All => "all",
         }
     }
-}
-
-/// In which form results are printed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Format {
-    #[default]
-    Text,
-    Json,
-    NdJson,
-    Csv,
 }
 
 /// When an exit code shall tell what was found.
@@ -76,11 +71,18 @@ pub(crate) struct Globals {
     pub(crate) save: Option<PathBuf>,
     pub(crate) no_follow: bool,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) format: Format,
+    /// What was said about the form of results.
+    pub(crate) layout: Layout,
+    /// The form they get.
+    pub(crate) form: Form,
     pub(crate) render: Render,
     /// Show a map in the browser.
     pub(crate) open: bool,
     pub(crate) color: Color,
+    pub(crate) progress: Progress,
+    pub(crate) quiet: bool,
+    connect_timeout: Option<Duration>,
+    retry: u32,
     pub(crate) strict: bool,
     pub(crate) fail_on: Option<FailOn>,
     /// Names given, for options that make no sense together.
@@ -109,10 +111,15 @@ impl Default for Globals {
             save: None,
             no_follow: false,
             timeout: None,
-            format: Format::Text,
+            layout: Layout::default(),
+            form: Form::default(),
             render: Render::Text,
             open: false,
             color: Color::Auto,
+            progress: Progress::Auto,
+            quiet: false,
+            connect_timeout: None,
+            retry: 0,
             strict: false,
             fail_on: None,
             given: Vec::new(),
@@ -134,7 +141,7 @@ const fn flag(name: &'static str) -> Spec {
     Spec { name, takes_value: false }
 }
 
-const SPECS: [Spec; 31] = [
+const SPECS: [Spec; 42] = [
     value("c"),
     value("t"),
     value("e"),
@@ -166,7 +173,21 @@ const SPECS: [Spec; 31] = [
     flag("open"),
     flag("explain"),
     value("save"),
+    value("o"),
+    value("output"),
+    value("columns"),
+    value("sort"),
+    flag("no-header"),
+    flag("wide"),
+    flag("csv-safe"),
+    flag("quiet"),
+    value("progress"),
+    value("connect-timeout"),
+    value("retry"),
 ];
+
+/// Most repetitions that make sense.
+const MOST_RETRIES: u32 = 100;
 
 /// How an option stands on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,12 +250,11 @@ impl Globals {
                     Failure::usage(format!("-{name}={text}: the value must be true or false"))
                 })?,
             };
-            self.set_flag(spec.name, on);
-            Ok(())
+            self.set_flag(spec.name, on)
         }
     }
 
-    fn set_flag(&mut self, name: &str, on: bool) {
+    fn set_flag(&mut self, name: &str, on: bool) -> Result<(), Failure> {
         match name {
             "p" => self.print = on,
             "s" => self.sign = on,
@@ -243,9 +263,10 @@ impl Globals {
             "y" | "yes" => self.yes = on,
             "dry-run" => self.dry_run = on,
             "no-follow" => self.no_follow = on,
-            "json" if on => self.format = Format::Json,
-            "ndjson" if on => self.format = Format::NdJson,
-            "csv" if on => self.format = Format::Csv,
+            "json" | "ndjson" | "csv" | "no-header" | "wide" | "csv-safe" => {
+                self.layout.take_flag(name, on)?;
+            }
+            "quiet" => self.quiet = on,
             "no-color" if on => self.color = Color::Never,
             "strict" => self.strict = on,
             "open" => self.open = on,
@@ -253,6 +274,7 @@ impl Globals {
             // `stream` is what it does anyway.
             _ => {}
         }
+        Ok(())
     }
 
     fn set_value(&mut self, name: &str, text: &str) -> Result<(), Failure> {
@@ -287,13 +309,18 @@ impl Globals {
                 };
             }
             "color" => {
-                self.color = match text {
-                    "auto" => Color::Auto,
-                    "always" => Color::Always,
-                    "never" => Color::Never,
-                    _ => return Err(choose("auto, always or never")),
-                };
+                self.color = Color::parse(text).ok_or_else(|| choose("auto, always or never"))?;
             }
+            "progress" => {
+                self.progress =
+                    Progress::parse(text).ok_or_else(|| choose("auto, plain or none"))?;
+            }
+            "connect-timeout" => self.connect_timeout = Some(period(name, text)?),
+            "retry" => {
+                let times = text.parse::<u32>().ok().filter(|times| *times <= MOST_RETRIES);
+                self.retry = times.ok_or_else(|| choose("a number up to 100"))?;
+            }
+            "o" | "output" | "columns" | "sort" => self.layout.take_value(name, text)?,
             "fail-on" => {
                 self.fail_on = Some(match text {
                     "found" => FailOn::Found,
@@ -312,6 +339,57 @@ impl Globals {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Settles in which form results, or what is printed instead of them, come.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] for a form that is not possible, before anything is asked.
+    pub(crate) fn settle(&mut self) -> Result<(), Failure> {
+        if self.print || self.sign {
+            // It is a document in any case; nobody's default is meant.
+            if self.layout.given().is_some() {
+                self.layout.form(&[Format::Text, Format::Json])?;
+            }
+            return Ok(());
+        }
+        if self.render != Render::Text {
+            return match self.layout.given() {
+                Some(format) if format != Format::Text => {
+                    let format = format.as_str();
+                    let message =
+                        format!("results are either drawn (-render) or given as {format}");
+                    Err(Failure::usage(message))
+                }
+                _ => Ok(()),
+            };
+        }
+        let form = self.layout.form(&Format::ALL)?;
+        if self.dry_run {
+            listing::check(Kind::Agent, &form)?;
+        } else if self.no_follow {
+            listing::check(Kind::Action, &form)?;
+        } else {
+            grid::check::<Answer>(&form)?;
+        }
+        self.form = form;
+        Ok(())
+    }
+
+    /// Tells the output what of it is wanted.
+    pub(crate) fn apply(&self, output: &mut Output) {
+        output.set_color(self.color);
+        output.set_quiet(self.quiet);
+        output.set_progress(self.progress);
+    }
+
+    /// Tells a session about key and patience.
+    pub(crate) fn equip(&self, session: &mut Session) {
+        if let Some(key) = &self.key {
+            session.config.signing_key = Some(key.clone());
+        }
+        session.set_patience(self.connect_timeout, self.retry, self.quiet);
     }
 
     /// Options that were given among `names`.
@@ -354,6 +432,13 @@ mod tests {
             ("-p=maybe", None),
             ("--color=pink", None),
             ("-render", Some("globe")),
+            ("-o", Some("yaml")),
+            ("--output=", None),
+            ("--columns", Some(",")),
+            ("--progress", Some("bar")),
+            ("--retry", Some("-1")),
+            ("--retry", Some("101")),
+            ("--connect-timeout", Some("5")),
         ] {
             let failure = Globals::default().take(arg, next).unwrap_err();
             assert_eq!(failure.code, 2, "{arg} {next:?}");
@@ -361,6 +446,41 @@ mod tests {
         let mut both = Globals::default();
         both.take("-target-found", Some("1")).unwrap();
         assert!(both.take("-target-notfound", Some("2")).is_err());
+    }
+
+    #[test]
+    fn what_is_printed_instead_of_results_has_a_form_too() {
+        let settled = |line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let mut globals = Globals::default();
+            let mut at = 0;
+            while let Some(arg) = words.get(at) {
+                let form = known(arg).unwrap();
+                globals.take(arg, words.get(at + 1).copied()).unwrap();
+                at += if form == Known::TakesNext { 2 } else { 1 };
+            }
+            globals.settle().map(|()| globals.form.format)
+        };
+        for line in [
+            "-p -o csv",
+            "-s --ndjson",
+            "-render map -o json",
+            "-render geojson --csv",
+            "--columns name",
+            "--dry-run -o table --sort agent",
+            "--no-follow --columns agent",
+        ] {
+            assert_eq!(settled(line).unwrap_err().code, 2, "{line}");
+        }
+        for (line, format) in [
+            ("-p -o json", Format::Text),
+            ("-render map -o text", Format::Text),
+            ("-o table --columns agent,line --sort -agent", Format::Table),
+            ("--dry-run --columns name,os", Format::Table),
+            ("--no-follow -o json", Format::Json),
+        ] {
+            assert_eq!(settled(line).unwrap(), format, "{line}");
+        }
     }
 
     #[test]

@@ -23,17 +23,18 @@ mig asks endpoints a question and prints their answers.
 usage: mig <module> <global options> <module parameters>
        mig -i <action file> <global options>
        mig <word> ...
-       mig help [<module> | <word> | targets | migrc] | version
+       mig help [<module> | <word> | targets | migrc | output] | version
 
 examples:
     mig file -path /etc -name \"^passwd$\" -content \"^root\"
     mig file -t \"tags->>'operator'='lab'\" -path /usr/bin -name \"^ssh\" -returnsha256
     mig netstat -t \"queueloc like 'linux.%'\" -lp 22
+    mig -o table file -path /etc -name \"^shadow$\"
 
 modules (mig help <module> lists the parameters):";
 
 const OPTIONS: &str = "\
-global options, right after the module; long names anywhere:
+global options, before the module or right after it; long names anywhere:
     -t <target>           which agents: a condition, a macro of .migrc, or `local`
                           [default: status='online']
     -e <duration>         how long agents may take [default: 300s]
@@ -59,14 +60,30 @@ launching and following:
     --countdown <n>       seconds to count down [default: 5]
     --no-follow           print the action's id and leave
     --timeout <duration>  stop following after this time
-    --json, --ndjson      results as one document, or one command a line
-    --csv                 results as rows: agent, status, module, found, line
     -render map|geojson   where agents with results are: a page in a file, or points
                           on standard output; needs MIG_GEOIP_DB (mig help migrc)
     --open                show the map in a browser
     --strict              exit 6 unless every agent succeeded
     --fail-on found|none  exit 7 when something, or nothing, was found
+
+printing (mig help output):
+    -o, --output <format> text, table, json, ndjson, csv or name [default: text]
+    --json, --ndjson, --csv
+                          the same as -o json, -o ndjson, -o csv
+    --columns <a,b>       columns of table and csv
+    --sort <column>       in this order, at the end; -<column> from the end
+    --no-header           no line with the names of the columns
+    --wide                cut nothing that the terminal has no room for
+    --csv-safe            no cell of csv begins like the formula of a spreadsheet
+    --quiet               no notes on standard error; errors stay
+    --progress <how>      auto, plain or none [default: auto]
     --color <when>        auto, always or never [default: auto]
+
+network:
+    --connect-timeout <duration>
+                          how long a connection may take to be made [default: 30s]
+    --retry <n>           ask so often again what is only read, when the API is away
+                          or busy [default: 0]
 
 targets are conditions on agents (mig help targets):
     name like 'web%'
@@ -80,6 +97,7 @@ pub(crate) fn topic(name: &str) -> Option<&'static str> {
     match name {
         "targets" => Some(TARGETS),
         "migrc" => Some(MIGRC),
+        "output" => Some(OUTPUT),
         _ => None,
     }
 }
@@ -117,6 +135,65 @@ to agents that found something, or nothing, in an earlier action.
 
 mig agents -t <target> tells which agents a target means, and mig <module> --dry-run
 which would be asked.";
+
+pub(crate) const OUTPUT: &str = "\
+Whatever prints data prints it in the form that -o asks for: results of modules,
+mig results, follow, and the words that list or show something. Standard output is
+data, standard error is talk.
+
+formats:
+    text    for people, in the layout of the original
+    table   columns as wide as the terminal has room for; what does not fit is cut, or
+            left out unless --columns names it
+    json    one document: a list has all its things in one array
+    ndjson  one document a line; results as they come, a command with all its results
+    csv     rows with the quoting of RFC 4180, lines that end with a line feed
+    name    one name or id a line, for pipes: agents by name, the rest by id; of
+            results the agents that have some
+
+options:
+    -o, --output <format>  MIG_OUTPUT when it is missing, else text
+    --json, --ndjson, --csv
+                           the same as -o; two that disagree are an error
+    --columns <a,b>        columns of table and csv, in this order; table, unless -o says
+                           csv. An unknown one is an error that lists those there are
+    --sort <column>        by this column; -<column> from the end. Results are printed at
+                           the end then, as they are in a table and in json
+    --no-header            no line with the names of the columns
+    --wide                 cut nothing that the terminal has no room for
+    --csv-safe             a ' in front of cells that begin with = + - @, which a
+                           spreadsheet would take for a formula
+
+columns of results:
+    agent status module found line, and on demand command finishtime
+
+columns of agents:
+    name id status version mode os arch pid starttime heartbeattime tags environment, and
+    on demand queueloc ident publicip
+
+columns of actions:
+    id name target status investigators sent done success failed timeout expired cancelled
+    inflight validfrom expireafter starttime finishtime lastupdatetime, and on demand
+    modules
+
+columns of commands:
+    id actionid action agentid agent status starttime finishtime
+
+columns of investigators:
+    id name status permissions pgpfingerprint createdat lastmodified
+
+columns of manifests and loaders:
+    id name status target timestamp, and on demand signatures;
+    id name agentname enabled lastseen expectenv, and on demand prefix
+
+examples:
+    mig -o name agents \"status=idle\" | xargs -n 1 echo
+    mig agents -o csv --columns name,os,publicip --sort name
+    mig results 6884999430150 -o table --sort agent
+    mig file --quiet -o name -path /etc -name \"^shadow$\"
+
+Control characters are shown as escapes in every format but json and ndjson, which
+have their own. Fields and columns may be added; none is ever renamed.";
 
 pub(crate) const MIGRC: &str = "\
 The clients read ~/.migrc: another file with -c or MIG_CONFIG, or ~/.migrc-<name> with
@@ -156,12 +233,14 @@ environment:
     MIG_API_KEY        like useapikeyauth
     MIG_GEOIP_DB       MaxMind DB file for -render map
     MIG_YES            1: like --yes
+    MIG_OUTPUT         like -o, where a format can be chosen
     MIG_CONFIRM_ABOVE  ask before more agents than this are asked [default: 1000]
     XDG_CACHE_HOME     where ids of actions are kept for shell completion
     MIGPGPPASSPHRASE   passphrase of the key, for automation
     MIGPGPPASSPHRASE_FILE  file whose first line is the passphrase
     HTTPS_PROXY        and HTTP_PROXY, NO_PROXY: the usual ones
-    NO_COLOR           no colours
+    NO_COLOR           no colours; CLICOLOR_FORCE=1: always; CLICOLOR=0: none on
+                       terminals either; --color comes before them
 
 The file is shared with the original's clients, which refuse keys they do not know:
 there are no others. A line ends at # or ; outside of double quotes.";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mig_client::launch::{self, LaunchError};
 use mig_client::target::{Macros, among_results};
-use mig_client::{ApiClient, ClientError, Signer};
+use mig_client::{ApiClient, ClientError, Found, Signer};
 use mig_module::{Registry, compress};
 use mig_runtime::Shutdown;
 use mig_sign::canonical;
@@ -20,8 +20,9 @@ use crate::follow;
 use crate::globals::Globals;
 use mig_terminal::ask::ask;
 use mig_terminal::failure::{Failure, chain, code};
+use mig_terminal::format::{Form, Format};
 use mig_terminal::output::{Output, Paint};
-use mig_terminal::{Session, locate, recent, text, wizard};
+use mig_terminal::{Session, listing, locate, recent, text, wizard};
 
 /// Agents asked when nothing says otherwise.
 const DEFAULT_TARGET: &str = "status='online'";
@@ -137,9 +138,7 @@ fn open_existing(globals: &Globals, output: &mut Output) -> Result<Session, Fail
     for warning in warnings {
         output.say(&format!("[warning] {warning}"));
     }
-    if let Some(key) = &globals.key {
-        session.config.signing_key = Some(key.clone());
-    }
+    globals.equip(&mut session);
     Ok(session)
 }
 
@@ -169,15 +168,21 @@ async fn prepare(
     }
     // Before signing: a typing error must not cost a passphrase.
     let agents = unless_interrupted(shutdown, names(&api, &action.target)).await?;
+    let plain = matches!(globals.form.format, Format::Text | Format::Name);
     if globals.explain {
         for line in explained(registry, &action, agents.len()) {
             output.say(&mig_module::text::printable(&line));
         }
     }
+    if globals.dry_run && plain && globals.form.sort.is_none() {
+        agents.iter().try_for_each(|agent| output.line(agent))?;
+        return Ok(0);
+    }
     if globals.dry_run {
-        for agent in &agents {
-            output.line(agent)?;
-        }
+        let agents = unless_interrupted(shutdown, evaluate(&api, &action.target)).await?;
+        let format = if plain { Format::Name } else { globals.form.format };
+        let form = Form { format, ..globals.form.clone() };
+        listing::found(Found::Agents(agents), &form, output)?;
         return Ok(0);
     }
     let signing = sign(&mut action, signer.as_ref(), &api, session, output);
@@ -197,7 +202,8 @@ async fn prepare(
     })?;
     recent::remember([(posted.id, posted.name.clone())]);
     if globals.no_follow {
-        output.line(&posted.id.to_string())?;
+        let format = if plain { Format::Name } else { globals.form.format };
+        listing::print_one(&posted, &Form { format, ..globals.form.clone() }, output)?;
         return Ok(0);
     }
     follow::action(registry, &api, &posted, agents.len() as u64, globals, output, shutdown).await

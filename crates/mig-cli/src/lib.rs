@@ -75,8 +75,9 @@ async fn dispatch(
             Ok(0)
         }
         Invocation::Task(words) => tasks::run(&registry, &words, output, shutdown).await,
-        Invocation::Module { module, parameters, globals, name } => {
-            output.set_color(globals.color);
+        Invocation::Module { module, parameters, mut globals, name } => {
+            globals.apply(output);
+            globals.settle()?;
             let _telling = globals.verbose.then(|| narrate("mig")).transpose()?;
             let wanted = globals.target.as_deref();
             if wanted == Some(local::TARGET) {
@@ -84,8 +85,9 @@ async fn dispatch(
             }
             launch::module(&registry, &module, parameters, &globals, name, output, shutdown).await
         }
-        Invocation::File { path, globals } => {
-            output.set_color(globals.color);
+        Invocation::File { path, mut globals } => {
+            globals.apply(output);
+            globals.settle()?;
             let _telling = globals.verbose.then(|| narrate("mig")).transpose()?;
             launch::file(&registry, &path, &globals, output, shutdown).await
         }

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use mig_host::LocalHost;
 use mig_module::{Budget, Registry};
+use mig_types::{Action, Agent, Command, CommandStatus, Operation};
 use serde_json::Value;
 
-use crate::globals::{Format, Globals, Show};
+use crate::globals::{Globals, Show};
+use crate::print::Printer;
 use mig_terminal::failure::Failure;
+use mig_terminal::format::Format;
 use mig_terminal::output::Output;
 
 /// The target that means this machine.
@@ -26,20 +29,36 @@ pub(crate) fn run(
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let budget = Budget::new(None, (cores / 2).max(1));
     let result = module.run_json(&host, parameters, &budget);
-    if globals.format == Format::Text {
-        let lines = module
-            .print(&result, globals.show == Show::Found)
-            .map_err(|error| Failure::other(error.one_line()))?;
-        for line in lines {
-            output.line(&line)?;
+    match globals.form.format {
+        Format::Text => {
+            let lines = module
+                .print(&result, globals.show == Show::Found)
+                .map_err(|error| Failure::other(error.one_line()))?;
+            for line in lines {
+                output.line(&line)?;
+            }
         }
-    } else {
-        let text = serde_json::to_string(&result).unwrap_or_default();
-        output.line(&text)?;
+        Format::Json | Format::NdJson => {
+            let text = serde_json::to_string(&result).unwrap_or_default();
+            output.line(&text)?;
+        }
+        Format::Table | Format::Csv | Format::Name => {
+            let operation = Operation { module: module.name().to_owned(), ..Operation::default() };
+            let command = Command {
+                agent: Agent { name: TARGET.to_owned(), ..Agent::default() },
+                action: Action { operations: Some(vec![operation]), ..Action::default() },
+                status: if result.success { CommandStatus::Success } else { CommandStatus::Failed },
+                results: Some(vec![result.clone()]),
+                ..Command::default()
+            };
+            let mut printer = Printer::new(registry, globals)?;
+            printer.command(command, output)?;
+            printer.finish(output)?;
+        }
     }
     if globals.show == Show::Found {
         for error in result.errors.iter().flatten() {
-            output.say(&mig_module::text::printable(error));
+            output.warn(&mig_module::text::printable(error));
         }
     }
     if result.success {

@@ -4,20 +4,85 @@ use std::collections::BTreeMap;
 
 use mig_module::Registry;
 use mig_module::text::printable;
+use mig_terminal::failure::Failure;
+use mig_terminal::format::{Form, Format};
+use mig_terminal::grid::{self, Field, Row, Rows};
+use mig_terminal::listing;
+use mig_terminal::output::{Output, Paint};
 use mig_terminal::results::{self, Line};
-use mig_terminal::text::compact;
+use mig_terminal::text::{compact, seconds};
 use mig_types::{Action, Command, CommandStatus};
 
-use crate::globals::{Format, Globals, Show};
+use crate::globals::{Globals, Show};
 use crate::render::Render;
-use mig_terminal::failure::Failure;
-use mig_terminal::output::{Output, Paint};
+
+/// One line of an answer, as a row.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Answer {
+    agent: String,
+    status: &'static str,
+    module: String,
+    found: bool,
+    line: String,
+    command: String,
+    finishtime: String,
+    /// What went wrong, and not what was found.
+    is_talk: bool,
+}
+
+impl Row for Answer {
+    const FIELDS: &'static [Field] = &[
+        Field::new("agent"),
+        Field::new("status").expendable(2),
+        Field::new("module").expendable(1),
+        Field::new("found").expendable(3),
+        Field::new("line"),
+        Field::hidden("command").number(),
+        Field::hidden("finishtime"),
+    ];
+
+    fn cell(&self, field: &str) -> String {
+        match field {
+            "agent" => self.agent.clone(),
+            "status" => self.status.to_owned(),
+            "module" => self.module.clone(),
+            "found" => self.found.to_string(),
+            "line" => self.line.clone(),
+            "command" => self.command.clone(),
+            "finishtime" => self.finishtime.clone(),
+            _ => String::new(),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.agent.clone()
+    }
+}
+
+/// A command that waits for its place, which its first line tells.
+struct Kept {
+    command: Command,
+    first: Answer,
+}
+
+impl Row for Kept {
+    const FIELDS: &'static [Field] = Answer::FIELDS;
+
+    fn cell(&self, field: &str) -> String {
+        self.first.cell(field)
+    }
+
+    fn name(&self) -> String {
+        self.first.name()
+    }
+}
 
 /// Prints commands as they come and remembers what the summary needs.
 pub(crate) struct Printer<'a> {
     registry: &'a Registry,
     show: Show,
-    format: Format,
+    form: Form,
+    rows: Rows,
     /// Commands are kept for a map instead of being printed.
     on_map: bool,
     /// Commands that were shown.
@@ -28,24 +93,29 @@ pub(crate) struct Printer<'a> {
     /// Agents by the reason they gave for not doing it.
     refusals: BTreeMap<String, Vec<String>>,
     kept: Vec<Command>,
-    /// Whether the heading of a table was printed.
-    headed: bool,
+    /// Lines that are printed at the end, in another order.
+    held: Vec<Answer>,
 }
 
 impl<'a> Printer<'a> {
-    pub(crate) fn new(registry: &'a Registry, globals: &Globals) -> Self {
-        Self {
+    /// # Errors
+    ///
+    /// [`Failure`] for columns that results do not have.
+    pub(crate) fn new(registry: &'a Registry, globals: &Globals) -> Result<Self, Failure> {
+        grid::check::<Answer>(&globals.form)?;
+        Ok(Self {
             registry,
             show: globals.show,
-            format: globals.format,
+            rows: Rows::new::<Answer>(&globals.form)?,
+            form: globals.form.clone(),
             on_map: globals.render != Render::Text,
             shown: 0,
             found: 0,
             by_status: BTreeMap::new(),
             refusals: BTreeMap::new(),
             kept: Vec::new(),
-            headed: false,
-        }
+            held: Vec::new(),
+        })
     }
 
     /// Whether anything was found anywhere.
@@ -76,41 +146,50 @@ impl<'a> Printer<'a> {
         if command.status == CommandStatus::Failed {
             self.refusal(&command, &agent);
         }
-        match self.format {
-            _ if self.on_map => {
-                if wanted && success {
-                    self.kept.push(command);
-                }
-                Ok(())
-            }
-            Format::Json => {
+        if self.on_map {
+            if wanted && success {
                 self.kept.push(command);
-                Ok(())
             }
-            Format::Csv => self.csv(&command, wanted, output),
-            Format::NdJson => output.line(&compact(&command).unwrap_or_default()),
-            Format::Text if !success && self.show != Show::Found => {
-                let status = command.status;
-                output.say(&format!("{agent} command did not succeed. status={status}"));
-                Ok(())
-            }
-            Format::Text if wanted && success => self.text(&command, &agent, output),
-            Format::Text => Ok(()),
+            return Ok(());
         }
+        let waits = self.form.sort.is_some();
+        match self.form.format {
+            Format::Json => self.kept.push(command),
+            Format::NdJson if waits => self.kept.push(command),
+            Format::NdJson => output.line(&compact(&command).unwrap_or_default())?,
+            Format::Name if wanted && waits => self.held.push(about(&command)),
+            Format::Name if wanted => output.line(&agent)?,
+            Format::Name => {}
+            Format::Table | Format::Csv => {
+                self.head(output)?;
+                let answers = if wanted { self.answers(&command) } else { Vec::new() };
+                for answer in answers {
+                    if waits {
+                        self.held.push(answer);
+                    } else if let Some(line) = self.rows.add(&answer) {
+                        output.line(&line)?;
+                    }
+                }
+            }
+            Format::Text => {
+                for answer in self.lines(&command, wanted) {
+                    if waits { self.held.push(answer) } else { tell(&answer, output)? }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The line above all rows, even if none comes.
+    fn head(&mut self, output: &mut Output) -> Result<(), Failure> {
+        self.rows.heading().map_or(Ok(()), |line| output.line(&line))
     }
 
     /// One row for each line, and one for a command without any.
-    fn csv(&mut self, command: &Command, wanted: bool, out: &mut Output) -> Result<(), Failure> {
-        if !std::mem::replace(&mut self.headed, true) {
-            out.line("agent,status,module,found,line")?;
-        }
-        if !wanted {
-            return Ok(());
-        }
+    fn answers(&self, command: &Command) -> Vec<Answer> {
+        let mut answers = Vec::new();
         let results = command.results.as_deref().unwrap_or_default();
-        let status = command.status.as_str();
         for (operation, result) in command.action.operations().iter().zip(results) {
-            let found = if result.foundanything { "true" } else { "false" };
             // Of this operation alone.
             let single = Command {
                 action: Action { operations: Some(vec![operation.clone()]), ..Action::default() },
@@ -118,18 +197,51 @@ impl<'a> Printer<'a> {
                 ..Command::default()
             };
             for line in results::lines(self.registry, &single, self.show == Show::Found) {
-                let text = match line {
-                    Line::Data(text) if text == "command success" => continue,
-                    Line::Data(text) | Line::Talk(text) => text,
+                let (line, is_talk) = match line {
+                    Line::Data(text) if text == SUCCESS => continue,
+                    Line::Data(text) => (text, false),
+                    Line::Talk(text) => (text, true),
                 };
-                let cells = [&command.agent.name, status, &operation.module, found, &text];
-                out.line(&row(&cells))?;
+                answers.push(Answer {
+                    module: operation.module.clone(),
+                    found: result.foundanything,
+                    line,
+                    is_talk,
+                    ..about(command)
+                });
             }
         }
         if command.status != CommandStatus::Success {
-            out.line(&row(&[&command.agent.name, status, "", "false", ""]))?;
+            answers.push(about(command));
         }
-        Ok(())
+        answers
+    }
+
+    /// What the original prints of a command.
+    fn lines(&self, command: &Command, wanted: bool) -> Vec<Answer> {
+        let status = command.status;
+        if status != CommandStatus::Success {
+            let line = format!("command did not succeed. status={status}");
+            let answer = Answer { line, is_talk: true, ..about(command) };
+            return if self.show == Show::Found { Vec::new() } else { vec![answer] };
+        }
+        if !wanted {
+            return Vec::new();
+        }
+        if self.form.sort.is_some() {
+            // The module of each line counts.
+            let mut answers = self.answers(command);
+            if self.show != Show::Found {
+                answers.push(Answer { line: SUCCESS.to_owned(), ..about(command) });
+            }
+            return answers;
+        }
+        let lines = results::lines(self.registry, command, self.show == Show::Found).into_iter();
+        let answer = |line| match line {
+            Line::Data(line) => Answer { line, ..about(command) },
+            Line::Talk(line) => Answer { line, is_talk: true, ..about(command) },
+        };
+        lines.map(answer).collect()
     }
 
     /// The commands for a map.
@@ -149,11 +261,43 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn text(&self, command: &Command, agent: &str, output: &mut Output) -> Result<(), Failure> {
-        for line in results::lines(self.registry, command, self.show == Show::Found) {
-            match line {
-                Line::Data(text) => output.line(&format!("{agent} {text}"))?,
-                Line::Talk(text) => output.say(&format!("{agent} {text}")),
+    /// Prints what had to wait for the last command.
+    pub(crate) fn finish(&mut self, output: &mut Output) -> Result<(), Failure> {
+        if self.on_map {
+            return Ok(());
+        }
+        self.head(output)?;
+        let mut held = std::mem::take(&mut self.held);
+        grid::sort(&mut held, &self.form)?;
+        for answer in held {
+            match self.form.format {
+                Format::Text => tell(&answer, output)?,
+                Format::Name => output.line(&printable(&answer.agent))?,
+                _ => {
+                    if let Some(line) = self.rows.add(&answer) {
+                        output.line(&line)?;
+                    }
+                }
+            }
+        }
+        if self.form.format == Format::Table {
+            for line in self.rows.table(listing::width(&self.form)) {
+                output.line(&line)?;
+            }
+        }
+        if self.form.sort.is_some() {
+            let kept = self.take_kept().into_iter();
+            let first = |command: &Command| {
+                self.answers(command).into_iter().next().unwrap_or_else(|| about(command))
+            };
+            let mut kept: Vec<Kept> =
+                kept.map(|command| Kept { first: first(&command), command }).collect();
+            grid::sort(&mut kept, &self.form)?;
+            self.kept = kept.into_iter().map(|kept| kept.command).collect();
+        }
+        if self.form.format == Format::NdJson {
+            for command in self.take_kept() {
+                output.line(&compact(&command).unwrap_or_default())?;
             }
         }
         Ok(())
@@ -161,7 +305,8 @@ impl<'a> Printer<'a> {
 
     /// What is said when all is printed.
     pub(crate) fn summary(&mut self, action: &Action, output: &mut Output) -> Result<(), Failure> {
-        if self.format == Format::Json && !self.on_map {
+        self.finish(output)?;
+        if self.form.format == Format::Json && !self.on_map {
             let document = serde_json::json!({ "action": action, "commands": self.kept });
             output.line(&compact(&document).unwrap_or_default())?;
         }
@@ -189,27 +334,70 @@ impl<'a> Printer<'a> {
     }
 }
 
-/// Cells as RFC 4180 wants them.
-fn row(cells: &[&str]) -> String {
-    let cell = |text: &&str| {
-        let text = printable(text);
-        // A spreadsheet must not take a foreign text for a formula.
-        let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text };
-        if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
-    };
-    cells.iter().map(cell).collect::<Vec<_>>().join(",")
+/// How the lines of a successful command end when all are shown.
+const SUCCESS: &str = "command success";
+
+/// A row about a command as a whole.
+fn about(command: &Command) -> Answer {
+    Answer {
+        agent: command.agent.name.clone(),
+        status: command.status.as_str(),
+        command: command.id.to_string(),
+        finishtime: seconds(command.finishtime),
+        ..Answer::default()
+    }
+}
+
+fn tell(answer: &Answer, output: &mut Output) -> Result<(), Failure> {
+    let text = format!("{} {}", printable(&answer.agent), answer.line);
+    if answer.is_talk {
+        output.warn(&text);
+        return Ok(());
+    }
+    output.line(&text)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::row;
+    use super::*;
+    use mig_types::{Agent, ModuleResult, Operation};
+    use serde_json::json;
+
+    fn command(agent: &str, status: CommandStatus, found: bool) -> Command {
+        let operation = Operation { module: "unknown".into(), ..Operation::default() };
+        let result = ModuleResult {
+            foundanything: found,
+            elements: json!({ "a": "b,\"c\"" }),
+            ..ModuleResult::default()
+        };
+        Command {
+            agent: Agent { name: agent.into(), ..Agent::default() },
+            action: Action { operations: Some(vec![operation]), ..Action::default() },
+            results: Some(vec![result]),
+            status,
+            ..Command::default()
+        }
+    }
 
     #[test]
-    fn cells_are_quoted_and_never_formulas() {
+    fn each_line_is_a_row_and_a_failed_command_one_of_its_own() {
+        let registry = mig_modules::registry();
+        let mut globals = Globals::default();
+        globals.show = Show::All;
+        let printer = Printer::new(&registry, &globals).unwrap();
+        let form = Form { format: Format::Csv, header: true, ..Form::default() };
+        let mut rows = Rows::new::<Answer>(&form).unwrap();
+        assert_eq!(rows.heading().as_deref(), Some("agent,status,module,found,line"));
+        let mut lines = |command: &Command| {
+            let answers = printer.answers(command);
+            answers.iter().filter_map(|answer| rows.add(answer)).collect::<Vec<_>>()
+        };
         assert_eq!(
-            row(&["web1", "a,b", "say \"x\"", "=1+1"]),
-            "web1,\"a,b\",\"say \"\"x\"\"\",'=1+1"
+            lines(&command("web1", CommandStatus::Success, true)),
+            [r#"web1,success,unknown,true,"{""a"":""b,\""c\""""}""#]
         );
-        assert_eq!(row(&["a\nb", ""]), "a\\nb,");
+        let failed = lines(&command("=web2", CommandStatus::Failed, false));
+        assert_eq!(failed[1], "=web2,failed,,false,");
+        assert_eq!(failed.len(), 2);
     }
 }

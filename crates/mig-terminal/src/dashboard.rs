@@ -3,8 +3,10 @@
 use mig_client::Collection;
 use mig_module::text::printable;
 use mig_types::{Action, wire};
+use serde::Serialize;
 use serde_json::Value;
 
+use crate::grid::{Field, Row};
 use crate::output::Paint;
 use crate::tables::{Side, Table, column, rows};
 use crate::text::seconds;
@@ -90,6 +92,44 @@ fn lines(answer: &Collection, room: usize) -> (Vec<Line>, Vec<Action>) {
     (lines, actions)
 }
 
+/// A number of the summary.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figure {
+    pub name: String,
+    pub value: u64,
+}
+
+impl Row for Figure {
+    const FIELDS: &'static [Field] = &[Field::new("name"), Field::new("value").number()];
+
+    fn cell(&self, field: &str) -> String {
+        if field == "name" { self.name.clone() } else { self.value.to_string() }
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+/// The numbers of the summary, by the names the API gives them.
+pub fn figures(answer: &Collection) -> Vec<Figure> {
+    let data = answer.items.iter().flat_map(|item| &item.data);
+    let mut figures = Vec::new();
+    for datum in data {
+        if let Some(value) = datum.value.as_u64() {
+            figures.push(Figure { name: datum.name.clone(), value });
+        }
+        for entry in datum.value.as_array().into_iter().flatten() {
+            let version = entry.get("version").and_then(Value::as_str);
+            let value = entry.get("count").and_then(Value::as_u64);
+            if let (Some(version), Some(value)) = (version, value) {
+                figures.push(Figure { name: format!("{}: {version}", datum.name), value });
+            }
+        }
+    }
+    figures
+}
+
 fn table(actions: &[Action]) -> Table {
     Table {
         columns: vec![
@@ -145,6 +185,17 @@ mod tests {
         let body = include_str!("../tests/samples/dashboard.json");
         let expected = include_str!("../tests/samples/dashboard.txt");
         assert_eq!(shown(body), expected);
+    }
+
+    #[test]
+    fn the_numbers_are_rows_too() {
+        let body = include_str!("../tests/samples/dashboard.json");
+        let answer = Collection::from_slice(body.as_bytes()).unwrap();
+        let figures = figures(&answer);
+        let value = |name: &str| figures.iter().find(|one| one.name == name).map(|one| one.value);
+        assert!(value("online agents").is_some(), "{figures:?}");
+        assert!(figures.iter().any(|one| one.name.starts_with("online agents by version: ")));
+        assert!(figures.iter().all(|one| one.name != "action"));
     }
 
     #[test]

@@ -51,17 +51,58 @@ pub enum Color {
 }
 
 impl Color {
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "always" => Some(Self::Always),
+            "never" => Some(Self::Never),
+            _ => None,
+        }
+    }
+
     /// Whether a stream gets colours, knowing whether it is a terminal.
     pub fn applies(self, terminal: bool) -> bool {
-        let variable = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        self.decides(terminal, &|name| {
+            std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+        })
+    }
+
+    /// The option, then `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, and at last
+    /// what the stream is.
+    fn decides(self, terminal: bool, variable: &dyn Fn(&str) -> Option<String>) -> bool {
+        let set = |name| variable(name).is_some_and(|value| !value.is_empty());
+        let is_zero = |name| variable(name).is_some_and(|value| value == "0");
         match self {
             Self::Always => true,
             Self::Never => false,
+            Self::Auto if set("NO_COLOR") => false,
+            Self::Auto if set("CLICOLOR_FORCE") && !is_zero("CLICOLOR_FORCE") => true,
             Self::Auto => {
-                terminal
-                    && !variable("NO_COLOR")
-                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+                terminal && !is_zero("CLICOLOR") && variable("TERM").is_none_or(|t| t != "dumb")
             }
+        }
+    }
+}
+
+/// How the progress of an action is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// A line that is drawn again and again on a terminal, lines elsewhere.
+    #[default]
+    Auto,
+    /// A line for each change, on terminals too.
+    Plain,
+    /// Not at all.
+    Off,
+}
+
+impl Progress {
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "auto" => Some(Self::Auto),
+            "plain" => Some(Self::Plain),
+            "none" => Some(Self::Off),
+            _ => None,
         }
     }
 }
@@ -70,6 +111,9 @@ impl Color {
 pub struct Output {
     stderr_terminal: bool,
     color: bool,
+    /// Errors only.
+    quiet: bool,
+    shows: Progress,
     /// Characters of a progress line that stands on the terminal.
     progress: usize,
 }
@@ -82,8 +126,13 @@ impl Default for Output {
 
 impl Output {
     pub fn new() -> Self {
-        let mut output =
-            Self { stderr_terminal: io::stderr().is_terminal(), color: false, progress: 0 };
+        let mut output = Self {
+            stderr_terminal: io::stderr().is_terminal(),
+            color: false,
+            quiet: false,
+            shows: Progress::Auto,
+            progress: 0,
+        };
         output.set_color(Color::Auto);
         output
     }
@@ -92,8 +141,27 @@ impl Output {
         self.color = color.applies(self.stderr_terminal);
     }
 
-    pub const fn has_terminal(&self) -> bool {
-        self.stderr_terminal
+    /// Leaves out notes; errors stay.
+    pub const fn set_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
+    }
+
+    pub const fn set_progress(&mut self, progress: Progress) {
+        self.shows = progress;
+    }
+
+    /// Whether a progress line is drawn.
+    pub fn draws(&self) -> bool {
+        self.stderr_terminal && !self.quiet && self.shows == Progress::Auto
+    }
+
+    /// Whether progress is told in lines.
+    pub fn tells(&self) -> bool {
+        match self.shows {
+            Progress::Auto => !self.stderr_terminal,
+            Progress::Plain => true,
+            Progress::Off => false,
+        }
     }
 
     /// One line of data.
@@ -115,6 +183,13 @@ impl Output {
 
     /// Talk, as it is.
     pub fn say(&mut self, text: &str) {
+        if !self.quiet {
+            self.warn(text);
+        }
+    }
+
+    /// What went wrong somewhere, and must not be missed.
+    pub fn warn(&mut self, text: &str) {
         self.clear_progress();
         // Nobody listens when it fails.
         let _ = writeln!(io::stderr().lock(), "{text}");
@@ -128,6 +203,9 @@ impl Output {
 
     /// Talk without a line end.
     pub fn murmur(&mut self, paint: Paint, text: &str) {
+        if self.quiet {
+            return;
+        }
         let painted = self.painted(paint, text);
         let mut stderr = io::stderr().lock();
         let _ = write!(stderr, "{painted}");
@@ -140,7 +218,7 @@ impl Output {
 
     /// Draws a progress line over the one before; terminals only.
     pub fn draw(&mut self, line: &str) {
-        if !self.stderr_terminal {
+        if !self.draws() {
             return;
         }
         let width = line.chars().count();
@@ -172,9 +250,9 @@ impl Output {
     /// Why it failed, and the way out.
     pub fn complain(&mut self, failure: &Failure) {
         self.keep_progress();
-        self.say(&format!("error: {}", mig_module::text::printable(&failure.message)));
+        self.warn(&format!("error: {}", mig_module::text::printable(&failure.message)));
         if let Some(hint) = &failure.hint {
-            self.say(&format!("hint: {hint}"));
+            self.warn(&format!("hint: {hint}"));
         }
     }
 }
@@ -201,4 +279,57 @@ fn columns_of(stream: &impl std::os::fd::AsFd) -> usize {
 #[cfg(not(unix))]
 fn columns_of<T>(_stream: &T) -> usize {
     80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_comes_before_the_variables_and_they_before_the_terminal() {
+        for (color, variables, terminal, applies) in [
+            (Color::Auto, &[][..], true, true),
+            (Color::Auto, &[], false, false),
+            (Color::Auto, &[("TERM", "dumb")], true, false),
+            (Color::Auto, &[("NO_COLOR", "1")], true, false),
+            (Color::Auto, &[("NO_COLOR", "")], true, true),
+            (Color::Auto, &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")], true, false),
+            (Color::Auto, &[("CLICOLOR_FORCE", "1"), ("CLICOLOR", "0")], false, true),
+            (Color::Auto, &[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], false, true),
+            (Color::Auto, &[("CLICOLOR_FORCE", "0")], false, false),
+            (Color::Auto, &[("CLICOLOR", "0")], true, false),
+            (Color::Auto, &[("CLICOLOR", "1")], true, true),
+            (Color::Auto, &[("CLICOLOR", "1")], false, false),
+            (Color::Always, &[("NO_COLOR", "1")], false, true),
+            (Color::Never, &[("CLICOLOR_FORCE", "1")], true, false),
+        ] {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let decided = color.decides(terminal, &variable);
+            assert_eq!(decided, applies, "{color:?} {variables:?} {terminal}");
+        }
+    }
+
+    #[test]
+    fn progress_is_told_where_it_is_not_drawn() {
+        let mut output = Output::new();
+        for (terminal, progress, drawn, told) in [
+            (true, "auto", true, false),
+            (false, "auto", false, true),
+            (true, "plain", false, true),
+            (true, "none", false, false),
+            (false, "none", false, false),
+        ] {
+            output.stderr_terminal = terminal;
+            output.set_progress(Progress::parse(progress).unwrap());
+            assert_eq!((output.draws(), output.tells()), (drawn, told), "{terminal} {progress}");
+        }
+        output.stderr_terminal = true;
+        output.set_progress(Progress::Auto);
+        output.set_quiet(true);
+        assert!(!output.draws());
+        assert_eq!(Progress::parse("bar"), None);
+    }
 }

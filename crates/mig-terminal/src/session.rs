@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mig_client::config::process_environment;
-use mig_client::{ApiClient, ClientConfig, Signer, SignerError};
+use mig_client::{ApiClient, ClientConfig, Retry, Signer, SignerError};
 use mig_runtime::clock::{Clock, SystemClock};
 use mig_types::Fingerprint;
 
@@ -19,6 +19,8 @@ pub struct Session {
     pub path: PathBuf,
     pub config: ClientConfig,
     pub clock: Arc<dyn Clock>,
+    /// Of what is only read.
+    retry: Retry,
 }
 
 impl Session {
@@ -44,7 +46,24 @@ impl Session {
         }
         let (config, warnings) = ClientConfig::load(&path, &process_environment)
             .map_err(|error| Failure::usage(chain(&error)))?;
-        Ok((Self { path, config, clock: Arc::new(SystemClock) }, warnings))
+        let (clock, retry) = (Arc::new(SystemClock), Retry::default());
+        Ok((Self { path, config, clock, retry }, warnings))
+    }
+
+    /// How patient to be with the network: the time a connection may take to be
+    /// made, and how often what is only read is asked for again, which is told
+    /// unless nobody wants to hear it.
+    pub fn set_patience(&mut self, connect: Option<Duration>, retries: u32, quiet: bool) {
+        self.config.connect_timeout = connect;
+        self.retry.times = retries;
+        if !quiet {
+            self.retry.tell = Arc::new(|text| {
+                // A progress line may stand there.
+                let over = if io::stderr().is_terminal() { "\r\u{1b}[K" } else { "" };
+                // Nobody listens when it fails.
+                let _ = writeln!(io::stderr().lock(), "{over}[notice] {text}");
+            });
+        }
     }
 
     /// Who signs for the user.
@@ -63,7 +82,8 @@ impl Session {
     /// When the CA file cannot be used.
     pub fn api(&self, name: &str, signer: Option<Arc<dyn Signer>>) -> Result<ApiClient, Failure> {
         let version = env!("CARGO_PKG_VERSION");
-        Ok(ApiClient::new(&self.config, name, version, signer, Arc::clone(&self.clock))?)
+        let api = ApiClient::new(&self.config, name, version, signer, Arc::clone(&self.clock))?;
+        Ok(api.with_retry(self.retry.clone()))
     }
 
     /// [`Session::api`] signing if there is a key; reading works with an API key

@@ -1,8 +1,8 @@
 //! What a search found, in columns.
 
-use crate::text::{compact, cut, left, right, seconds, width};
+use crate::text::{cut, left, right, seconds, width};
 use mig_client::Found;
-use mig_types::{ActionStatus, AgentStatus, InvestigatorStatus, Loader, Timestamp};
+use mig_types::{ActionStatus, AgentStatus, InvestigatorStatus, Timestamp};
 
 use crate::dashboard::names;
 use crate::permissions;
@@ -119,28 +119,6 @@ impl Table {
             for row in &mut self.rows {
                 row.remove(at);
             }
-        }
-    }
-}
-
-/// What was found, a JSON document a line. Keys of loaders are left out.
-///
-/// # Errors
-///
-/// When a value cannot be written.
-pub fn json_lines(found: &Found) -> Result<Vec<String>, serde_json::Error> {
-    fn all<T: serde::Serialize>(things: &[T]) -> Result<Vec<String>, serde_json::Error> {
-        things.iter().map(compact).collect()
-    }
-    match found {
-        Found::Actions(found) => all(found),
-        Found::Commands(found) => all(found),
-        Found::Agents(found) => all(found),
-        Found::Investigators(found) => all(found),
-        Found::Manifests(found) => all(found),
-        Found::Loaders(found) => {
-            let without = |loader: &Loader| Loader { key: String::new(), ..loader.clone() };
-            all(&found.iter().map(without).collect::<Vec<_>>())
         }
     }
 }

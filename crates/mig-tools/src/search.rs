@@ -5,20 +5,16 @@ use mig_client::{ClientError, Found};
 use mig_module::args::{Flag, Kind};
 use mig_module::text::printable;
 use mig_terminal::failure::Failure;
+use mig_terminal::format::{self, Format, Layout};
 use mig_terminal::output::Output;
 use mig_terminal::text::{compact, seconds};
+use mig_terminal::{grid, listing};
 use mig_types::{Agent, AgentStatus};
 
 use crate::{finish, open, options};
 
-const FLAGS: [Flag; 6] = [
-    ("p", Kind::Text),
-    ("t", Kind::Text),
-    ("c", Kind::Text),
-    ("no-header", Kind::Bool),
-    ("json", Kind::Bool),
-    ("V", Kind::Bool),
-];
+const FLAGS: [Flag; 4] =
+    [("p", Kind::Text), ("t", Kind::Text), ("c", Kind::Text), ("V", Kind::Bool)];
 
 const USAGE: &str = "\
 usage: mig-agent-search -p \"<conditions>\" | -t \"<target>\" [options]
@@ -31,8 +27,18 @@ Prints agents, one a line.
     -t <target>      a condition on agents, or the name of a macro; online and idle
                      agents only
     -c <file>        configuration [default: ~/.migrc]
+    -o, --output <format>
+                     text: fields between `; `; table, json, ndjson, csv; name: one
+                     name a line [default: MIG_OUTPUT, else text]
+    --json, --ndjson, --csv
+                     the same as -o
+    --columns <a,b>  columns of table and csv, of these: name id status version mode
+                     os arch pid starttime heartbeattime tags environment queueloc
+                     ident publicip
+    --sort <column>  in this order; with - before the column from the end
     --no-header      no line with the names of the fields
-    --json           one JSON document a line instead
+    --wide           cut nothing that a terminal has no room for
+    --csv-safe       no cell of csv begins like the formula of a spreadsheet
     -V               print the version
 
 examples:
@@ -52,7 +58,10 @@ pub async fn run(args: &[String]) -> anyhow::Result<()> {
 }
 
 async fn search(args: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(given) = options(&FLAGS, args, USAGE, output)? else { return Ok(0) };
+    let flags: Vec<Flag> = FLAGS.into_iter().chain(format::FLAGS).collect();
+    let Some(given) = options(&flags, args, USAGE, output)? else { return Ok(0) };
+    let form = Layout::read(&given, true)?.form(&Format::ALL)?;
+    grid::check::<Agent>(&form)?;
     // An empty value counts as none.
     let filled = |name| given.text(name).filter(|text| !text.is_empty());
     let (conditions, target) = (filled("p"), filled("t"));
@@ -61,7 +70,7 @@ async fn search(args: &[String], output: &mut Output) -> Result<u8, Failure> {
     }
     let session = open(given.text("c"), output).await?;
     let api = session.api_with_any_key("agent-search")?;
-    let agents = match (conditions, target) {
+    let mut agents = match (conditions, target) {
         (Some(conditions), _) => {
             let search = Search::conditions(What::Agent, conditions, session.clock.now())
                 .map_err(|error| Failure::usage(error.to_string()))?;
@@ -82,13 +91,16 @@ async fn search(args: &[String], output: &mut Output) -> Result<u8, Failure> {
     };
     let unwritable =
         |error: serde_json::Error| Failure::other(format!("cannot write an agent: {error}"));
-    let json = given.boolean("json", false);
-    if !json && !given.boolean("no-header", false) {
+    grid::sort(&mut agents, &form)?;
+    if form.format != Format::Text {
+        listing::print(&agents, &form, output)?;
+        return Ok(0);
+    }
+    if form.header {
         output.line(HEADER)?;
     }
     for agent in &agents {
-        let line = if json { compact(agent) } else { line(agent) };
-        output.line(&line.map_err(unwritable)?)?;
+        output.line(&line(agent).map_err(unwritable)?)?;
     }
     Ok(0)
 }

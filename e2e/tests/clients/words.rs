@@ -115,16 +115,16 @@ fn completed(lab: &Lab, id: &str) -> anyhow::Result<()> {
 fn agents(lab: &Lab, action: &str) -> anyhow::Result<()> {
     lab.expect(0, ALICE, &["agent", "list", "-t", "allonline"], &["   web1 "])?;
     let found = lab.expect(0, ALICE, &["agent", "list", "--json"], &["\"name\":\"web1\""])?;
-    let agent: serde_json::Value = serde_json::from_str(found.stdout.trim())?;
-    let id = agent["id"].to_string();
+    let agents: serde_json::Value = serde_json::from_str(found.stdout.trim())?;
+    let id = agents[0]["id"].to_string();
     lab.expect(0, ALICE, &["agent", "show", &id], &["name       web1", "environment {"])?;
     lab.expect(0, ALICE, &["agent", "actions", &id], &["file -t allonline"])?;
     lab.expect(2, ALICE, &["agent", "show"], &["the id of an agent is missing"])?;
     lab.expect(2, ALICE, &["agent", "sho", &id], &["unknown word \"sho\""])?;
     let conditions = format!("actionid={action}");
     let found = lab.expect(0, ALICE, &["command", "list", &conditions, "--json"], &[])?;
-    let command: serde_json::Value = serde_json::from_str(found.stdout.trim())?;
-    let id = command["id"].to_string();
+    let commands: serde_json::Value = serde_json::from_str(found.stdout.trim())?;
+    let id = commands[0]["id"].to_string();
     lab.expect(0, ALICE, &["command", "show", &id], &["web1 /etc/passwd"])?;
     lab.expect(0, ALICE, &["command", "show", &id, "--csv"], &["web1,success,file,true,"])?;
     lab.expect(1, ALICE, &["command", "show", "1"], &["error: "])?;

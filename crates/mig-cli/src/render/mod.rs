@@ -73,7 +73,7 @@ fn lines(
         for line in results::lines(registry, command, show == Show::Found) {
             match line {
                 Line::Data(text) => output.line(&format!("{agent} {text}"))?,
-                Line::Talk(text) => output.say(&format!("{agent} {text}")),
+                Line::Talk(text) => output.warn(&format!("{agent} {text}")),
             }
         }
     }

@@ -31,15 +31,20 @@ Prints a manual page: mig(1), mig-targets(7) or migrc(5).
     mig man | man -l -";
 
 /// Values of options that take one of a few.
-const VALUES: [(&str, &str); 7] = [
+const VALUES: [(&str, &str); 9] = [
     ("show", "found notfound all"),
     ("render", "text map geojson"),
     ("color", "auto always never"),
+    ("output", FORMATS),
+    ("progress", "auto plain none"),
     ("fail-on", "found none"),
     ("t", "$(mig config macros 2>/dev/null)"),
     ("target-found", IDS),
     ("target-notfound", IDS),
 ];
+
+/// What `-o` takes, except after words to which it means a file.
+const FORMATS: &str = "text table json ndjson csv name";
 
 /// Lists actions seen lately.
 const IDS: &str = "$(mig completions ids 2>/dev/null)";
@@ -133,12 +138,16 @@ fn bash(registry: &Registry) -> String {
     }
     let _ = write!(
         script,
-        "        help) words=\"{firsts} targets migrc\" ;;\n        *) words=\"$globals\" ;;\n        \
+        "        help) words=\"{firsts} targets migrc output\" ;;\n        *) words=\"$globals\" ;;\n        \
          esac\n    fi\n    case \"$before\" in\n"
     );
     for (name, values) in VALUES {
         let _ = writeln!(script, "    -{name}|--{name}) words=\"{values}\" ;;");
     }
+    let _ = writeln!(
+        script,
+        "    -o) [ \"${{COMP_WORDS[1]}}\" = sign ] && words=\"\" || words=\"{FORMATS}\" ;;"
+    );
     script.push_str(
         "    -context|--context) words=\"$(mig config contexts 2>/dev/null)\" ;;\n    \
          -c|--c|-key|--key) words=\"\" ;;\n    esac\n    \
@@ -169,6 +178,9 @@ fn fish(registry: &Registry) -> String {
         let values = values.replace("$(", "(");
         lines.push(format!("complete -c mig -o {name} -x -a '{values}'"));
     }
+    lines.push(format!(
+        "complete -c mig -n 'not __fish_seen_subcommand_from sign' -s o -x -a '{FORMATS}'"
+    ));
     lines.push("complete -c mig -l context -x -a '(mig config contexts 2>/dev/null)'".to_owned());
     lines.join("\n")
 }
@@ -227,7 +239,7 @@ mod tests {
         }
         let script = bash(&registry);
         assert!(script.contains("        file) words=\"$globals -"), "{script}");
-        assert!(script.contains("        doctor) words=\"--json --timeout -c\""), "{script}");
+        assert!(script.contains("        doctor) words=\"--timeout -c -o\""), "{script}");
         assert!(fish(&registry).contains("-a netstat -d '"));
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use mig_client::config::process_environment;
 use mig_module::args::{Flag, Kind, Options};
 use mig_terminal::failure::{Failure, code};
+use mig_terminal::format::Format;
 use mig_terminal::output::Output;
 use mig_terminal::wizard::{self, Answers};
 use mig_terminal::{Session, locate};
@@ -27,7 +28,7 @@ usage: mig config init [-url <url>] [-keyid <fingerprint>] [-home <dir>] [-c <fi
 const FLAGS: [Flag; 3] = [("url", Kind::Text), ("keyid", Kind::Text), ("home", Kind::Text)];
 
 pub(super) async fn run(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(words) = words(line, &FLAGS, USAGE, output)? else { return Ok(0) };
+    let Some(words) = words(line, &FLAGS, USAGE, &Format::ONLY_TEXT, output)? else { return Ok(0) };
     match words.subject {
         Some("init") => init(&words.options, output).await,
         Some("check") => check(&words.options, output),

@@ -17,6 +17,7 @@ use mig_module::Registry;
 use mig_module::args::{self, Flag, Kind, Options, Outcome};
 use mig_runtime::Shutdown;
 use mig_terminal::failure::{Failure, code};
+use mig_terminal::format::{self, Form, Format, Layout};
 use mig_terminal::output::Output;
 use mig_terminal::{Session, locate, wizard};
 
@@ -69,14 +70,17 @@ counts down.
 
 exit status: 2, always";
 
-/// Options every word takes.
-const COMMON: [Flag; 6] = [
+/// Options every word takes, beside those about the form of data.
+const COMMON: [Flag; 9] = [
     ("c", Kind::Text),
     ("context", Kind::Text),
     ("key", Kind::Text),
-    ("json", Kind::Bool),
     ("color", Kind::Text),
     ("no-color", Kind::Bool),
+    ("quiet", Kind::Bool),
+    ("progress", Kind::Text),
+    ("connect-timeout", Kind::Text),
+    ("retry", Kind::Text),
 ];
 
 pub(crate) async fn run(
@@ -154,16 +158,18 @@ fn asks_for_help(line: &[String]) -> bool {
 struct Words<'a> {
     subject: Option<&'a str>,
     options: Options,
+    form: Form,
 }
 
-/// Takes a line apart; `None` when help was asked for, and printed.
+/// Takes a line apart; `None` when help was asked for, and printed. `offers` are
+/// the formats in which the word prints what it has.
 fn words<'a>(
     line: &'a [String],
     own: &[Flag],
     usage: &str,
+    offers: &[Format],
     output: &mut Output,
 ) -> Result<Option<Words<'a>>, Failure> {
-    let flags: Vec<Flag> = own.iter().chain(&COMMON).copied().collect();
     let (subject, rest) = match line.split_first() {
         Some((first, rest)) if !first.starts_with('-') || first == "-" => {
             (Some(first.as_str()), rest)
@@ -174,19 +180,36 @@ fn words<'a>(
         output.line(usage)?;
         return Ok(None);
     }
+    let Some(options) = options(own, rest, usage, output)? else { return Ok(None) };
+    let form = form(&options, own, offers)?;
+    Ok(Some(Words { subject, options, form }))
+}
+
+/// The options of a word; `None` when help was asked for, and printed.
+fn options(
+    own: &[Flag],
+    rest: &[String],
+    usage: &str,
+    output: &mut Output,
+) -> Result<Option<Options>, Failure> {
+    let flags: Vec<Flag> = own.iter().chain(&COMMON).chain(&format::FLAGS).copied().collect();
     match args::parse_or_empty(&flags, rest) {
         Ok(Outcome::Help) => {
             output.line(usage)?;
             Ok(None)
         }
         Ok(Outcome::Options(options)) => {
-            if options.boolean("no-color", false) {
-                output.set_color(mig_terminal::output::Color::Never);
-            }
-            Ok(Some(Words { subject, options }))
+            globals(&options)?.apply(output);
+            Ok(Some(options))
         }
         Err(error) => Err(Failure::usage(format!("{error}\n{usage}"))),
     }
+}
+
+/// In which form the options want what comes in these.
+fn form(options: &Options, own: &[Flag], offers: &[Format]) -> Result<Form, Failure> {
+    let is_short = own.iter().all(|(name, _)| *name != "o");
+    Layout::read(options, is_short)?.form(offers)
 }
 
 /// The configuration the options name.
@@ -203,9 +226,7 @@ fn open_existing(options: &Options, output: &mut Output) -> Result<Session, Fail
     for warning in warnings {
         output.say(&format!("[warning] {warning}"));
     }
-    if let Some(key) = options.text("key") {
-        session.config.signing_key = Some(key.into());
-    }
+    globals(options)?.equip(&mut session);
     Ok(session)
 }
 
@@ -215,18 +236,28 @@ fn id<T: std::str::FromStr>(words: &Words<'_>, usage: &str) -> Result<T, Failure
     id.ok_or_else(|| Failure::usage(format!("the id of an action is missing\n{usage}")))
 }
 
-/// Options of following and printing.
+/// Options of following and printing, as those of modules.
 fn globals(options: &Options) -> Result<Globals, Failure> {
     let mut globals = Globals::default();
-    for name in ["show", "timeout", "color", "render"] {
+    for name in
+        ["key", "show", "timeout", "color", "render", "progress", "connect-timeout", "retry"]
+    {
         if let Some(value) = options.text(name) {
             globals.take(&format!("-{name}"), Some(value))?;
         }
     }
-    for name in ["json", "ndjson", "csv", "open"] {
+    for name in ["open", "no-color", "quiet"] {
         if options.boolean(name, false) {
             globals.take(&format!("-{name}"), None)?;
         }
     }
+    Ok(globals)
+}
+
+/// [`globals`] for a word that prints results in a form.
+fn of_results(words: &Words<'_>) -> Result<Globals, Failure> {
+    let mut globals = globals(&words.options)?;
+    globals.layout = Layout::read(&words.options, true)?;
+    globals.settle()?;
     Ok(globals)
 }

@@ -2,50 +2,45 @@
 
 use std::str::FromStr;
 
-use mig_client::Found;
 use mig_client::search::{Kind, Search};
-use mig_module::args::{self, Flag, Options, Outcome};
-use mig_terminal::Session;
+use mig_module::args::{Flag, Options};
 use mig_terminal::failure::Failure;
-use mig_terminal::output::{Output, room};
-use mig_terminal::{tables, text};
+use mig_terminal::format::{Form, Format};
+use mig_terminal::grid::{self, Row};
+use mig_terminal::output::Output;
+use mig_terminal::{Session, listing};
 use serde::Serialize;
-
-use super::COMMON;
 
 /// A verb, what it is about, and options after them.
 pub(super) struct Order {
     pub(super) words: Vec<String>,
     pub(super) options: Options,
+    /// In which form the data of the verb comes.
+    pub(super) form: Form,
     usage: &'static str,
 }
 
 impl Order {
-    /// Takes a line apart; `None` when help was asked for, and printed.
+    /// Takes a line apart; `None` when help was asked for, and printed. `offers`
+    /// tells the formats of a verb.
     pub(super) fn read(
         line: &[String],
         own: &[Flag],
         usage: &'static str,
+        offers: fn(&str) -> &'static [Format],
         output: &mut Output,
     ) -> Result<Option<Self>, Failure> {
-        let flags: Vec<Flag> = own.iter().chain(&COMMON).copied().collect();
         let is_word = |word: &&String| !word.starts_with('-');
         let words: Vec<String> = line.iter().take_while(is_word).cloned().collect();
         let rest = line.get(words.len()..).unwrap_or_default();
-        let asked = words.first().is_some_and(|word| word == "help");
-        match args::parse_or_empty(&flags, rest) {
-            Ok(Outcome::Options(options)) if !asked => {
-                if options.boolean("no-color", false) {
-                    output.set_color(mig_terminal::output::Color::Never);
-                }
-                Ok(Some(Self { words, options, usage }))
-            }
-            Ok(_) => {
-                output.line(usage)?;
-                Ok(None)
-            }
-            Err(error) => Err(Failure::usage(format!("{error}\n{usage}"))),
+        if words.first().is_some_and(|word| word == "help") {
+            output.line(usage)?;
+            return Ok(None);
         }
+        let Some(options) = super::options(own, rest, usage, output)? else { return Ok(None) };
+        let offers = offers(words.first().map_or("", String::as_str));
+        let form = super::form(&options, own, offers)?;
+        Ok(Some(Self { words, options, form, usage }))
     }
 
     pub(super) fn verb(&self) -> &str {
@@ -82,10 +77,6 @@ impl Order {
         Failure::usage(format!("{reason}\n{}", self.usage))
     }
 
-    pub(super) fn is_json(&self) -> bool {
-        self.options.boolean("json", false)
-    }
-
     /// What was not understood.
     pub(super) fn unknown(&self) -> Failure {
         match self.verb() {
@@ -104,42 +95,57 @@ impl Order {
         let conditions = self.words.get(1..).unwrap_or_default().join(" ");
         let search = Search::conditions(kind, &conditions, session.clock.now())
             .map_err(|error| Failure::usage(error.to_string()))?;
-        find(&search, session, self.is_json(), output).await
+        find(&search, session, &self.form, output).await
+    }
+
+    /// One thing: `text` for people, or the form that was asked for.
+    pub(super) fn print<T: Row + Serialize>(
+        &self,
+        thing: &T,
+        text: impl FnOnce() -> Result<String, Failure>,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        single(thing, &self.form, text, output)
     }
 }
 
-/// What a search finds: a table, or one JSON document a line.
+/// One thing: `text` for people, or the form that was asked for.
+pub(super) fn single<T: Row + Serialize>(
+    thing: &T,
+    form: &Form,
+    text: impl FnOnce() -> Result<String, Failure>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    grid::check::<T>(form)?;
+    if form.format == Format::Text {
+        return output.line(&text()?);
+    }
+    listing::print_one(thing, form, output)
+}
+
+/// Prints what a search finds.
 pub(super) async fn find(
     search: &Search,
     session: &Session,
-    json: bool,
+    form: &Form,
     output: &mut Output,
 ) -> Result<u8, Failure> {
+    listing::check(search.kind, form)?;
     let found = session.api_with_any_key("cmd")?.find(search).await?;
     super::show::note(&found);
-    table(&found, json, output)?;
+    listing::found(found, form, output)?;
     Ok(0)
 }
 
-/// A table, or one JSON document a line.
-pub(super) fn table(found: &Found, json: bool, output: &mut Output) -> Result<(), Failure> {
-    if json {
-        let lines = tables::json_lines(found).map_err(unwritten)?;
-        return lines.iter().try_for_each(|line| output.line(line));
-    }
-    if found.is_empty() {
-        output.say("no result");
-        return Ok(());
-    }
-    tables::lines(found, room()).iter().try_for_each(|line| output.line(line))
+/// Every format.
+pub(super) fn any(_verb: &str) -> &'static [Format] {
+    &Format::ALL
 }
 
-/// One document in one line.
-pub(super) fn document<T: Serialize>(value: &T, output: &mut Output) -> Result<(), Failure> {
-    output.line(&text::compact(value).map_err(unwritten)?)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the signature of map_err")]
-fn unwritten(error: serde_json::Error) -> Failure {
-    Failure::other(format!("cannot write JSON: {error}"))
+/// Lists and things in every format, what changes something as text.
+pub(super) fn of_lists_and_things(verb: &str) -> &'static [Format] {
+    match verb {
+        "list" | "show" | "loaders" => &Format::ALL,
+        _ => &Format::ONLY_TEXT,
+    }
 }

@@ -8,28 +8,29 @@ use mig_module::Registry;
 use mig_module::args::{Flag, Kind, Options};
 use mig_module::text::printable;
 use mig_runtime::Shutdown;
-use mig_terminal::dashboard;
 use mig_terminal::failure::Failure;
-use mig_terminal::output::{Output, room};
+use mig_terminal::format::Format;
+use mig_terminal::output::Output;
 use mig_terminal::text::{finished, moment, started};
-use mig_terminal::{progress, recent};
+use mig_terminal::{dashboard, grid, listing, progress, recent};
 use mig_types::{Action, ActionId, ActionStatus, Counters, duration};
 
-use super::order::{Order, document, find, table};
-use super::{Words, globals, id, open, words};
+use super::order::{self, Order, find};
+use super::{Words, id, of_results, open, words};
 use crate::follow as following;
 use crate::print::Printer;
 use crate::render::{self, Render};
 
 pub(super) const ACTIONS: &str = "\
-usage: mig actions [\"<conditions>\"] [-c <file>] [--json]
+usage: mig actions [\"<conditions>\"] [-c <file>] [-o <format>] [--columns <a,b>]
+                   [--sort <column>]
 
     mig actions                              the last hundred
     mig actions \"status=inflight limit=5\"
     mig actions \"name=*passwd* and investigatorname=ada*\"";
 
 pub(super) async fn actions(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(words) = words(line, &[], ACTIONS, output)? else { return Ok(0) };
+    let Some(words) = words(line, &[], ACTIONS, &Format::ALL, output)? else { return Ok(0) };
     search(What::Action, &words, output).await
 }
 
@@ -38,12 +39,12 @@ async fn search(what: What, words: &Words<'_>, output: &mut Output) -> Result<u8
     let conditions = words.subject.unwrap_or_default();
     let search = Search::conditions(what, conditions, session.clock.now())
         .map_err(|error| Failure::usage(error.to_string()))?;
-    find(&search, &session, words.options.boolean("json", false), output).await
+    find(&search, &session, &words.form, output).await
 }
 
 pub(super) const SEARCH: &str = "\
 usage: mig search <action|command|agent|investigator|manifest|loader> [where <conditions>]
-                  [--json]
+                  [-o <format>] [--columns <a,b>] [--sort <column>]
 
 The search of mig-console, with all its conditions; what holds for one kind is told
 when it does not for another.
@@ -53,14 +54,14 @@ when it does not for another.
     mig search loader agentname=web1.example.net";
 
 pub(super) async fn any(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(order) = Order::read(line, &[], SEARCH, output)? else { return Ok(0) };
+    let Some(order) = Order::read(line, &[], SEARCH, order::any, output)? else { return Ok(0) };
     if order.words.is_empty() {
         return Err(Failure::usage(SEARCH));
     }
     let session = open(&order.options, output).await?;
     let search = Search::parse(&order.words.join(" "), session.clock.now())
         .map_err(|error| order.misused(&error.to_string()))?;
-    find(&search, &session, order.is_json(), output).await
+    find(&search, &session, &order.form, output).await
 }
 
 /// Remembers actions for the completion of shells.
@@ -76,8 +77,8 @@ pub(super) fn note(found: &Found) {
 }
 
 pub(super) const ACTION: &str = "\
-usage: mig action [show] <id> [--json]
-       mig action list [\"<conditions>\"] [--json]
+usage: mig action [show] <id> [-o <format>] [--columns <a,b>]
+       mig action list [\"<conditions>\"] [-o <format>] [--columns <a,b>] [--sort <column>]
        mig action results | follow <id> <options>
        mig action export <id>
        mig action launch <file> <global options>
@@ -89,24 +90,24 @@ usage: mig action [show] <id> [--json]
     mig action launch action.json      the same as mig -i action.json";
 
 pub(super) async fn action(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(words) = words(line, &[], ACTION, output)? else { return Ok(0) };
+    let Some(words) = words(line, &[], ACTION, &Format::ALL, output)? else { return Ok(0) };
     let id: ActionId = id(&words, ACTION)?;
+    listing::check(What::Action, &words.form)?;
     let session = open(&words.options, output).await?;
     let action = session.api_with_any_key("cmd")?.action(id).await?;
     recent::remember([(action.id, action.name.clone())]);
-    if words.options.boolean("json", false) {
-        document(&action, output)?;
-        return Ok(0);
-    }
-    for line in described(&action) {
-        output.line(&printable(&line))?;
-    }
+    let text = || {
+        let lines: Vec<String> = described(&action).iter().map(|line| printable(line)).collect();
+        Ok(lines.join("\n"))
+    };
+    order::single(&action, &words.form, text, output)?;
     Ok(0)
 }
 
 /// The signed action, as `-s` prints it.
 pub(super) async fn export(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(words) = words(line, &[], ACTION, output)? else { return Ok(0) };
+    let offers = [Format::Text, Format::Json];
+    let Some(words) = words(line, &[], ACTION, &offers, output)? else { return Ok(0) };
     let id: ActionId = id(&words, ACTION)?;
     let session = open(&words.options, output).await?;
     let stored = session.api_with_any_key("cmd")?.action(id).await?;
@@ -143,31 +144,30 @@ fn described(action: &Action) -> Vec<String> {
 }
 
 pub(super) const RESULTS: &str = "\
-usage: mig results <action id> [-show found|notfound|all] [--json|--ndjson|--csv]
-                   [-render text|map|geojson] [--open] [-c <file>]";
+usage: mig results <action id> [-show found|notfound|all] [-o <format>] [--columns <a,b>]
+                   [--sort <column>] [-render text|map|geojson] [--open] [-c <file>]
 
-const RESULTS_FLAGS: [Flag; 6] = [
-    ("show", Kind::Text),
-    ("ndjson", Kind::Bool),
-    ("csv", Kind::Bool),
-    ("timeout", Kind::Text),
-    ("render", Kind::Text),
-    ("open", Kind::Bool),
-];
+A table, json, and what is sorted comes when all results are there; everything else
+line by line. mig help output says what there is.";
+
+const RESULTS_FLAGS: [Flag; 4] =
+    [("show", Kind::Text), ("timeout", Kind::Text), ("render", Kind::Text), ("open", Kind::Bool)];
 
 pub(super) async fn results(
     registry: &Registry,
     line: &[String],
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    let Some(words) = words(line, &RESULTS_FLAGS, RESULTS, output)? else { return Ok(0) };
+    let Some(words) = words(line, &RESULTS_FLAGS, RESULTS, &Format::ALL, output)? else {
+        return Ok(0);
+    };
     let id: ActionId = id(&words, RESULTS)?;
-    let globals = globals(&words.options)?;
+    let globals = of_results(&words)?;
     let session = open(&words.options, output).await?;
     let api = session.api_with_any_key("cmd")?;
     let action = api.action(id).await?;
     recent::remember([(action.id, action.name.clone())]);
-    let mut printer = Printer::new(registry, &globals);
+    let mut printer = Printer::new(registry, &globals)?;
     let mut commands = api.each_command(CommandQuery::of(id)).expecting(action.counters.sent);
     while let Some(command) = commands.next().await? {
         // What still runs has no results yet.
@@ -184,8 +184,9 @@ pub(super) async fn results(
 }
 
 pub(super) const FOLLOW: &str = "\
-usage: mig follow <action id> [-show found|notfound|all] [--json|--ndjson|--csv]
-                  [-render text|map|geojson] [--open] [--timeout <duration>] [-c <file>]";
+usage: mig follow <action id> [-show found|notfound|all] [-o <format>] [--columns <a,b>]
+                  [--sort <column>] [-render text|map|geojson] [--open]
+                  [--timeout <duration>] [--progress auto|plain|none] [-c <file>]";
 
 pub(super) async fn follow(
     registry: &Registry,
@@ -193,9 +194,11 @@ pub(super) async fn follow(
     output: &mut Output,
     shutdown: &Shutdown,
 ) -> Result<u8, Failure> {
-    let Some(words) = words(line, &RESULTS_FLAGS, FOLLOW, output)? else { return Ok(0) };
+    let Some(words) = words(line, &RESULTS_FLAGS, FOLLOW, &Format::ALL, output)? else {
+        return Ok(0);
+    };
     let id: ActionId = id(&words, FOLLOW)?;
-    let globals = globals(&words.options)?;
+    let globals = of_results(&words)?;
     let session = open(&words.options, output).await?;
     let api = session.api_with_any_key("cmd")?;
     let action = api.action(id).await?;
@@ -204,7 +207,8 @@ pub(super) async fn follow(
 }
 
 pub(super) const AGENTS: &str = "\
-usage: mig agents [\"<conditions>\"] [-t <target>] [--watch <duration>] [--json] [-c <file>]
+usage: mig agents [\"<conditions>\"] [-t <target>] [--watch <duration>] [-o <format>]
+                  [--columns <a,b>] [--sort <column>] [-c <file>]
 
     mig agents                         all that were seen
     mig agents \"name=web* status=idle\"
@@ -216,7 +220,8 @@ pub(super) async fn agents(
     shutdown: &Shutdown,
 ) -> Result<u8, Failure> {
     let flags = [("t", Kind::Text), ("watch", Kind::Text)];
-    let Some(words) = words(line, &flags, AGENTS, output)? else { return Ok(0) };
+    let Some(words) = words(line, &flags, AGENTS, &Format::ALL, output)? else { return Ok(0) };
+    listing::check(What::Agent, &words.form)?;
     if words.subject.is_some() && words.options.has("t") {
         return Err(Failure::usage("conditions and -t exclude each other"));
     }
@@ -229,8 +234,7 @@ pub(super) async fn agents(
                 let api = session.api_with_any_key("cmd")?;
                 let agents = crate::launch::evaluate(&api, &target).await?;
                 output.say(&format!("{} agents match {}", agents.len(), printable(&target)));
-                let json = words.options.boolean("json", false);
-                table(&Found::Agents(agents), json, output)?;
+                listing::found(Found::Agents(agents), &words.form, output)?;
             }
             None => drop(search(What::Agent, &words, output).await?),
         }
@@ -240,27 +244,37 @@ pub(super) async fn agents(
     }
 }
 
-pub(super) const STATUS: &str = "usage: mig status [--watch <duration>] [--json] [-c <file>]";
+pub(super) const STATUS: &str = "usage: mig status [--watch <duration>] [-o <format>] [-c <file>]";
 
 pub(super) async fn status(
     line: &[String],
     output: &mut Output,
     shutdown: &Shutdown,
 ) -> Result<u8, Failure> {
-    let Some(words) = words(line, &[("watch", Kind::Text)], STATUS, output)? else {
+    let flags = [("watch", Kind::Text)];
+    let Some(words) = words(line, &flags, STATUS, &Format::UNNAMED, output)? else {
         return Ok(0);
     };
+    grid::check::<dashboard::Figure>(&words.form)?;
     let session = open(&words.options, output).await?;
     let api = session.api_with_any_key("cmd")?;
     let every = period(&words.options)?;
     loop {
-        if words.options.boolean("json", false) {
-            let text = api.get_text("dashboard").await?;
-            output.line(text.trim_end())?;
-        } else {
-            let (lines, _) =
-                dashboard::block(&api.dashboard().await?, room(), |_, text| text.to_owned());
-            lines.iter().try_for_each(|line| output.line(line))?;
+        match words.form.format {
+            Format::Json | Format::NdJson => {
+                let text = api.get_text("dashboard").await?;
+                output.line(text.trim_end())?;
+            }
+            Format::Text => {
+                let (answer, room) = (api.dashboard().await?, listing::width(&words.form));
+                let (lines, _) = dashboard::block(&answer, room, |_, text| text.to_owned());
+                lines.iter().try_for_each(|line| output.line(line))?;
+            }
+            _ => {
+                let mut figures = dashboard::figures(&api.dashboard().await?);
+                grid::sort(&mut figures, &words.form)?;
+                listing::print(&figures, &words.form, output)?;
+            }
         }
         if !again(every, shutdown).await {
             return Ok(0);

@@ -6,6 +6,7 @@ use mig_client::launch;
 use mig_client::signatures::{self, Keys, Verdict};
 use mig_module::args::{Flag, Kind};
 use mig_terminal::failure::{Failure, code};
+use mig_terminal::format::Format;
 use mig_terminal::output::Output;
 use mig_terminal::signatures::{all_good, line};
 use mig_terminal::text;
@@ -30,7 +31,9 @@ const SIGN_FLAGS: [Flag; 4] =
     [("o", Kind::Text), ("e", Kind::Text), ("check", Kind::Bool), ("acl", Kind::Text)];
 
 pub(super) async fn sign(args: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(words) = words(args, &SIGN_FLAGS, SIGN, output)? else { return Ok(0) };
+    let Some(words) = words(args, &SIGN_FLAGS, SIGN, &Format::ONLY_TEXT, output)? else {
+        return Ok(0);
+    };
     let path = words
         .subject
         .ok_or_else(|| Failure::usage(format!("the action file is missing\n{SIGN}")))?;
@@ -156,7 +159,9 @@ Says whether each signature is good, and whose it is. Exit 1 when one is not.";
 
 pub(super) async fn verify(args: &[String], output: &mut Output) -> Result<u8, Failure> {
     let flags = [("keyring", Kind::Text)];
-    let Some(words) = words(args, &flags, VERIFY, output)? else { return Ok(0) };
+    let Some(words) = words(args, &flags, VERIFY, &Format::ONLY_TEXT, output)? else {
+        return Ok(0);
+    };
     let path = words
         .subject
         .ok_or_else(|| Failure::usage(format!("the action file is missing\n{VERIFY}")))?;

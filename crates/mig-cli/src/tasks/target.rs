@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 
 use mig_module::text::printable;
 use mig_terminal::failure::{Failure, code};
+use mig_terminal::format::Format;
+use mig_terminal::grid::{self, Field, Row};
+use mig_terminal::listing;
 use mig_terminal::output::Output;
 use mig_types::{Agent, Target};
+use serde::Serialize;
 use serde_json::json;
 
 use super::open;
-use super::order::{Order, document};
+use super::order::{self, Order};
 use crate::launch;
 
 pub(super) const USAGE: &str = "\
-usage: mig target check \"<target>\" [--json]
+usage: mig target check \"<target>\" [-o <format>]
 
 Whether a target is one, how many agents it means now, on which systems, and the first
 ten of them. mig agents -t <target> lists them all, mig help targets explains.
@@ -27,12 +31,13 @@ exit status: 0 some agent matches, 5 none does, 1 it is no target";
 const NAMES: usize = 10;
 
 pub(super) async fn run(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(order) = Order::read(line, &[], USAGE, output)? else { return Ok(0) };
+    let Some(order) = Order::read(line, &[], USAGE, order::any, output)? else { return Ok(0) };
     if order.verb() != "check" {
         return Err(order.unknown());
     }
     order.at_most(1)?;
     let given = order.words.get(1).ok_or_else(|| order.misused("the target is missing"))?;
+    grid::check::<System>(&order.form)?;
     let session = open(&order.options, output).await?;
     let target = session.config.macros.expand(given);
     target
@@ -42,19 +47,52 @@ pub(super) async fn run(line: &[String], output: &mut Output) -> Result<u8, Fail
     let mut agents = api.agents_of_target(&target).await.map_err(launch::rejected)?;
     let mut seen = Seen::default();
     while let Some(agent) = agents.next().await? {
+        if order.form.format == Format::Name {
+            output.line(&printable(&agent.name))?;
+        }
         seen.take(agent);
     }
-    if order.is_json() {
-        let value = json!({
-            "target": target, "agents": seen.count, "systems": seen.systems, "names": seen.names,
-        });
-        document(&value, output)?;
-    } else {
-        for line in seen.lines(&target) {
-            output.line(&printable(&line))?;
+    match order.form.format {
+        Format::Json | Format::NdJson => {
+            let value = json!({
+                "target": target, "agents": seen.count, "systems": seen.systems, "names": seen.names,
+            });
+            listing::document(&value, output)?;
+        }
+        Format::Name => {}
+        Format::Text => {
+            for line in seen.lines(&target) {
+                output.line(&printable(&line))?;
+            }
+        }
+        Format::Table | Format::Csv => {
+            let system = |(os, agents)| System { os, agents };
+            let mut systems: Vec<System> =
+                std::mem::take(&mut seen.systems).into_iter().map(system).collect();
+            grid::sort(&mut systems, &order.form)?;
+            listing::print(&systems, &order.form, output)?;
         }
     }
     Ok(if seen.count == 0 { code::NO_AGENT } else { 0 })
+}
+
+/// How many agents run on a system.
+#[derive(Debug, Serialize)]
+struct System {
+    os: String,
+    agents: u64,
+}
+
+impl Row for System {
+    const FIELDS: &'static [Field] = &[Field::new("os"), Field::new("agents").number()];
+
+    fn cell(&self, field: &str) -> String {
+        if field == "os" { self.os.clone() } else { self.agents.to_string() }
+    }
+
+    fn name(&self) -> String {
+        self.os.clone()
+    }
 }
 
 /// What is kept of agents: they may be many.

@@ -8,6 +8,9 @@ use std::time::Duration;
 use mig_module::args::{Flag, Kind};
 use mig_module::text::printable;
 use mig_terminal::failure::{Failure, code};
+use mig_terminal::format::Format;
+use mig_terminal::grid::{self, Field, Row};
+use mig_terminal::listing;
 use mig_terminal::output::Output;
 use mig_types::duration;
 use serde::Serialize;
@@ -15,14 +18,15 @@ use serde::Serialize;
 use super::{open_existing, words};
 
 pub(super) const USAGE: &str = "\
-usage: mig doctor [-c <file>] [--timeout <duration>] [--json]
+usage: mig doctor [-c <file>] [--timeout <duration>] [-o <format>]
 
 Checks, one after the other, what an investigation needs, and says what to do about
 what is broken: config, key, gpg, network, tls, clock, token, permission, database,
 broker, agents.
 
     --timeout <duration>  how long the platform may take for an answer [default: 15s]
-    --json                one document: findings, and which hops are broken
+    -o <format>           json: one document, findings and which hops are broken; name:
+                          the broken hops
 
 It signs once and asks the platform a few questions; it launches nothing.
 
@@ -104,6 +108,17 @@ enum State {
     Unchecked,
 }
 
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Note => "note",
+            Self::Broken => "broken",
+            Self::Unchecked => "unchecked",
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Finding {
     hop: Hop,
@@ -111,6 +126,28 @@ struct Finding {
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+}
+
+impl Row for Finding {
+    const FIELDS: &'static [Field] = &[
+        Field::new("hop"),
+        Field::new("state"),
+        Field::new("text"),
+        Field::new("hint").expendable(1),
+    ];
+
+    fn cell(&self, field: &str) -> String {
+        match field {
+            "hop" => self.hop.name().to_owned(),
+            "state" => self.state.name().to_owned(),
+            "text" => self.text.clone(),
+            _ => self.hint.clone().unwrap_or_default(),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.hop.name().to_owned()
+    }
 }
 
 /// What was found so far.
@@ -164,7 +201,8 @@ impl Findings {
 }
 
 pub(super) async fn run(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(words) = words(line, &FLAGS, USAGE, output)? else { return Ok(0) };
+    let Some(words) = words(line, &FLAGS, USAGE, &Format::ALL, output)? else { return Ok(0) };
+    grid::check::<Finding>(&words.form)?;
     let patience = match words.options.text("timeout") {
         Some(text) => duration::parse_period(text)
             .map_err(|error| Failure::usage(format!("--timeout: {error}")))?,
@@ -183,11 +221,18 @@ pub(super) async fn run(line: &[String], output: &mut Output) -> Result<u8, Fail
     }
     let findings = findings.complete();
     let broken = findings.broken_hops();
-    if words.options.boolean("json", false) {
-        let document = serde_json::json!({ "broken": broken, "findings": findings.0 });
-        output.line(&document.to_string())?;
-    } else {
-        print(&findings, &broken, output)?;
+    match words.form.format {
+        Format::Text => print(&findings, &broken, output)?,
+        Format::Json | Format::NdJson => {
+            let document = serde_json::json!({ "broken": broken, "findings": findings.0 });
+            output.line(&document.to_string())?;
+        }
+        Format::Name => broken.iter().try_for_each(|hop| output.line(hop.name()))?,
+        Format::Table | Format::Csv => {
+            let mut rows = findings.0;
+            grid::sort(&mut rows, &words.form)?;
+            listing::print(&rows, &words.form, output)?;
+        }
     }
     Ok(broken.first().map_or(0, |hop| hop.code()))
 }

@@ -6,20 +6,22 @@ use mig_module::args::{Flag, Kind};
 use mig_module::text::printable;
 use mig_sign::keyring;
 use mig_terminal::failure::{Failure, chain};
+use mig_terminal::format::Format;
+use mig_terminal::grid;
 use mig_terminal::output::Output;
 use mig_terminal::permissions::{self, GRANTABLE};
 use mig_terminal::publickey;
 use mig_types::{Investigator, InvestigatorId, InvestigatorStatus, Permissions};
 
 use crate::tasks::open;
-use crate::tasks::order::{Order, document};
+use crate::tasks::order::{Order, of_lists_and_things};
 
 pub(in crate::tasks) const USAGE: &str = "\
-usage: mig investigator list [\"<conditions>\"] [--json]
-       mig investigator show <id> [--json]
+usage: mig investigator list [\"<conditions>\"] [-o <format>]
+       mig investigator show <id> [-o <format>]
        mig investigator pubkey <id>
        mig investigator create -name <name> [-pubkey <file or fingerprint>]
-                               [-permissions <set>,...]
+                               [-permissions <set>,...] [-o <format>]
        mig investigator set <id> [-status active|disabled] [-permissions <set>,...]
                             [-apikey active|disabled]
 
@@ -40,7 +42,7 @@ const FLAGS: [Flag; 5] = [
 ];
 
 pub(in crate::tasks) async fn run(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(order) = Order::read(line, &FLAGS, USAGE, output)? else { return Ok(0) };
+    let Some(order) = Order::read(line, &FLAGS, USAGE, formats, output)? else { return Ok(0) };
     match order.verb() {
         "list" => {
             let session = open(&order.options, output).await?;
@@ -51,6 +53,10 @@ pub(in crate::tasks) async fn run(line: &[String], output: &mut Output) -> Resul
         "set" => set(&order, output).await,
         _ => Err(order.unknown()),
     }
+}
+
+fn formats(verb: &str) -> &'static [Format] {
+    if verb == "create" { &Format::ALL } else { of_lists_and_things(verb) }
 }
 
 async fn show(order: &Order, output: &mut Output) -> Result<u8, Failure> {
@@ -64,16 +70,15 @@ async fn show(order: &Order, output: &mut Output) -> Result<u8, Failure> {
         // As our own armor: what is stored may hold anything.
         let key = keyring::reencode(&armored_key(&one));
         output.line(key.map_err(|error| Failure::other(chain(&error)))?.trim_end())?;
-    } else if order.is_json() {
-        document(&one, output)?;
     } else {
-        output.line(&mig_terminal::investigator::details(&one))?;
+        order.print(&one, || Ok(mig_terminal::investigator::details(&one)), output)?;
     }
     Ok(0)
 }
 
 async fn create(order: &Order, output: &mut Output) -> Result<u8, Failure> {
     order.at_most(0)?;
+    grid::check::<Investigator>(&order.form)?;
     let name = order.needed("name")?;
     if name.chars().count() < 3 {
         return Err(Failure::usage("a name has three characters at least"));
@@ -99,13 +104,9 @@ async fn create(order: &Order, output: &mut Output) -> Result<u8, Failure> {
     let publickey = key.as_ref().map(|key| key.armored.as_str());
     let new = NewInvestigator { name, permissions: granted, publickey };
     let created = session.api_with_any_key("cmd")?.create_investigator(&new).await?;
-    if order.is_json() {
-        document(&created, output)?;
-    } else {
-        let name = printable(name);
-        output
-            .line(&format!("Investigator '{name}' successfully created with ID {}", created.id))?;
-    }
+    let (name, id) = (printable(name), created.id);
+    let text = || Ok(format!("Investigator '{name}' successfully created with ID {id}"));
+    order.print(&created, text, output)?;
     Ok(0)
 }
 

@@ -6,15 +6,16 @@ use mig_module::text::printable;
 use mig_runtime::random;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::Output;
+use mig_terminal::text;
 use mig_types::loader::{KEY_LEN, PREFIX_LEN};
 use mig_types::{Loader, LoaderId};
 
 use crate::tasks::open;
-use crate::tasks::order::{Order, document};
+use crate::tasks::order::{Order, of_lists_and_things};
 
 pub(in crate::tasks) const USAGE: &str = "\
-usage: mig loader list [\"<conditions>\"] [--json]
-       mig loader show <id>
+usage: mig loader list [\"<conditions>\"] [-o <format>]
+       mig loader show <id> [-o <format>]
        mig loader create -name <name> [-expectenv <condition>]
        mig loader enable | disable | key <id>
        mig loader expectenv <id> [\"<condition>\"]
@@ -30,7 +31,9 @@ const FLAGS: [Flag; 2] =
     [("name", mig_module::args::Kind::Text), ("expectenv", mig_module::args::Kind::Text)];
 
 pub(in crate::tasks) async fn run(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(order) = Order::read(line, &FLAGS, USAGE, output)? else { return Ok(0) };
+    let Some(order) = Order::read(line, &FLAGS, USAGE, of_lists_and_things, output)? else {
+        return Ok(0);
+    };
     match order.verb() {
         "list" => {
             let session = open(&order.options, output).await?;
@@ -88,7 +91,8 @@ async fn one(order: &Order, output: &mut Output) -> Result<u8, Failure> {
         }
         _ => {
             let loader = Loader { key: String::new(), ..api.loader(id).await? };
-            document(&loader, output)?;
+            let text = || text::compact(&loader).map_err(|error| Failure::other(error.to_string()));
+            order.print(&loader, text, output)?;
         }
     }
     Ok(0)

@@ -9,17 +9,19 @@ use mig_module::args::{Flag, Kind};
 use mig_module::text::printable;
 use mig_terminal::Session;
 use mig_terminal::failure::{Failure, chain};
+use mig_terminal::format::{Form, Format};
 use mig_terminal::manifest::{never_granted, read_archive, shown, unreadable};
 use mig_terminal::output::Output;
+use mig_terminal::{listing, text};
 use mig_types::manifest::ManifestStatus;
 use mig_types::{ManifestId, ManifestRecord};
 
 use crate::tasks::open;
-use crate::tasks::order::{Order, document};
+use crate::tasks::order::{Order, of_lists_and_things};
 
 pub(in crate::tasks) const USAGE: &str = "\
-usage: mig manifest list [\"<conditions>\"] [--json]
-       mig manifest show | entry | shasum | loaders <id>
+usage: mig manifest list [\"<conditions>\"] [-o <format>]
+       mig manifest show | entry | shasum | loaders <id> [-o <format>]
        mig manifest create -name <name> -target <condition> -content <tar.gz>
        mig manifest sign | reset | disable <id>
        mig manifest fetch <id> -to <file>
@@ -36,7 +38,7 @@ const FLAGS: [Flag; 4] =
     [("name", Kind::Text), ("target", Kind::Text), ("content", Kind::Text), ("to", Kind::Text)];
 
 pub(in crate::tasks) async fn run(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(order) = Order::read(line, &FLAGS, USAGE, output)? else { return Ok(0) };
+    let Some(order) = Order::read(line, &FLAGS, USAGE, formats, output)? else { return Ok(0) };
     match order.verb() {
         "list" => {
             let session = open(&order.options, output).await?;
@@ -50,6 +52,10 @@ pub(in crate::tasks) async fn run(line: &[String], output: &mut Output) -> Resul
         }
         _ => Err(order.unknown()),
     }
+}
+
+fn formats(verb: &str) -> &'static [Format] {
+    if verb == "entry" { &Format::DOCUMENT } else { of_lists_and_things(verb) }
 }
 
 async fn create(order: &Order, output: &mut Output) -> Result<u8, Failure> {
@@ -98,15 +104,20 @@ async fn one(
             output.say(&format!("Manifest record has been {word}"));
         }
         "loaders" => {
-            for loader in loaders(&api, id).await? {
-                document(&loader, output)?;
-            }
+            listing::check(What::Loader, &order.form)?;
+            let loaders = loaders(&api, id).await?;
+            // As they always were: one document a line.
+            let form = match order.form.format {
+                Format::Text => Form { format: Format::NdJson, ..order.form.clone() },
+                _ => order.form.clone(),
+            };
+            listing::found(Found::Loaders(loaders), &form, output)?;
         }
         verb => {
             let record = api.manifest(id).await?;
             match verb {
                 "entry" => {
-                    document(&provision::document(&record).map_err(unreadable)?, output)?;
+                    listing::document(&provision::document(&record).map_err(unreadable)?, output)?;
                 }
                 "shasum" => shasum(&record, output)?,
                 "sign" => {
@@ -116,7 +127,11 @@ async fn one(
                     output.say("Manifest signature has been accepted");
                 }
                 "fetch" => fetch(order, &record, output)?,
-                _ => document(&shown(&record), output)?,
+                _ => {
+                    let record = shown(&record);
+                    let text = || text::compact(&record).map_err(|e| Failure::other(e.to_string()));
+                    order.print(&record, text, output)?;
+                }
             }
         }
     }
