@@ -21,7 +21,7 @@ const HEAD: &str = "\
 mig asks endpoints a question and prints their answers.
 
 usage: mig <module> <global options> <module parameters>
-       mig -i <action file> <global options>
+       mig -i <action file, JSON or YAML> <global options>
        mig <word> ...
        mig help [<module> | <word> | targets | migrc | output] | version
 

@@ -25,7 +25,7 @@ use mig_terminal::output::{Output, Paint};
 use mig_terminal::{Session, listing, locate, recent, text, wizard};
 
 /// Agents asked when nothing says otherwise.
-const DEFAULT_TARGET: &str = "status='online'";
+pub(crate) const DEFAULT_TARGET: &str = "status='online'";
 
 /// Largest action file read, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -95,8 +95,23 @@ pub(crate) fn read(path: &str) -> Result<Action, Failure> {
     if bytes.len() as u64 > MAX_FILE {
         return Err(Failure::other(format!("{path} is larger than {MAX_FILE} bytes")));
     }
-    wire::from_slice(&bytes)
-        .map_err(|error| Failure::other(format!("{path} holds no action: {}", chain(&error))))
+    parsed(&bytes).map_err(|reason| Failure::other(format!("{path} holds no action: {reason}")))
+}
+
+/// An action in JSON, or in the YAML that people write by hand.
+fn parsed(bytes: &[u8]) -> Result<Action, String> {
+    let start = bytes.trim_ascii_start();
+    if start.is_empty() || start.starts_with(b"{") {
+        return wire::from_slice(bytes).map_err(|error| chain(&error));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let options = serde_saphyr::options! { with_snippet: false };
+    let value: Value =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
+    if !value.is_object() {
+        return Err("it is neither JSON nor YAML with the members of one".to_owned());
+    }
+    wire::from_value(value).map_err(|error| chain(&error))
 }
 
 /// The target with macros expanded.
@@ -394,4 +409,25 @@ pub(crate) fn print(action: &Action, output: &mut Output) -> Result<u8, Failure>
         .map_err(|error| Failure::other(format!("cannot write the action: {error}")))?;
     output.line(&text)?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yaml_says_what_json_says() {
+        let json = r#"{"name":"all of it","target":"name='a'","operations":[
+            {"module":"file","parameters":{"searches":{"s1":{"paths":["/etc"],"names":["^a: b$"],
+            "options":{"matchall":true,"maxdepth":3}}}}}]}"#;
+        let yaml = "# by hand\nname: all of it\ntarget: name='a'\noperations:\n- module: file\n  \
+                    parameters:\n    searches:\n      s1:\n        paths: [/etc]\n        names:\n        \
+                    - '^a: b$'\n        options: {matchall: true, maxdepth: 3}\n";
+        assert_eq!(parsed(yaml.as_bytes()), parsed(json.as_bytes()));
+        assert!(parsed(json.as_bytes()).is_ok());
+        for text in ["", "{\"name\":", "just words", "- a\n- b", "name: [", "\u{0}", "a: *b"] {
+            assert!(parsed(text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert!(parsed(b"name: \xff").is_err());
+    }
 }

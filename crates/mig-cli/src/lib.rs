@@ -7,6 +7,7 @@ mod help;
 mod launch;
 mod local;
 mod print;
+mod recreate;
 mod render;
 mod tasks;
 

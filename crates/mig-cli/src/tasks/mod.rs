@@ -94,13 +94,15 @@ pub(crate) async fn run(
         "actions" => unless_interrupted(shutdown, show::actions(rest, output)).await,
         "action" => match verb(rest) {
             ("list", rest) => unless_interrupted(shutdown, show::actions(rest, output)).await,
-            ("show", rest) => unless_interrupted(shutdown, show::action(rest, output)).await,
+            ("show", rest) => {
+                unless_interrupted(shutdown, show::action(registry, rest, output)).await
+            }
             ("export", rest) => unless_interrupted(shutdown, show::export(rest, output)).await,
             ("results", rest) => {
                 unless_interrupted(shutdown, show::results(registry, rest, output)).await
             }
             ("follow", rest) => show::follow(registry, rest, output, shutdown).await,
-            _ => unless_interrupted(shutdown, show::action(rest, output)).await,
+            _ => unless_interrupted(shutdown, show::action(registry, rest, output)).await,
         },
         "results" => unless_interrupted(shutdown, show::results(registry, rest, output)).await,
         "follow" => show::follow(registry, rest, output, shutdown).await,

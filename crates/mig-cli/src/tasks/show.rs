@@ -19,6 +19,7 @@ use super::order::{self, Order, find};
 use super::{Words, id, of_results, open, words};
 use crate::follow as following;
 use crate::print::Printer;
+use crate::recreate;
 use crate::render::{self, Render};
 
 pub(super) const ACTIONS: &str = "\
@@ -77,25 +78,35 @@ pub(super) fn note(found: &Found) {
 }
 
 pub(super) const ACTION: &str = "\
-usage: mig action [show] <id> [-o <format>] [--columns <a,b>]
+usage: mig action [show] <id> [-o <format>] [--columns <a,b>] [--as-command]
        mig action list [\"<conditions>\"] [-o <format>] [--columns <a,b>] [--sort <column>]
        mig action results | follow <id> <options>
        mig action export <id>
        mig action launch <file> <global options>
 
     mig action 6884999430150           who signed it, its times and counters
+    mig action 6884999430150 --as-command   the line that asks the same again
     mig action list status=inflight    the same as mig actions
     mig action results 6884999430150   the same as mig results
     mig action export 6884999430150    the signed action, as -s printed it
     mig action launch action.json      the same as mig -i action.json";
 
-pub(super) async fn action(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(words) = words(line, &[], ACTION, &Format::ALL, output)? else { return Ok(0) };
+pub(super) async fn action(
+    registry: &Registry,
+    line: &[String],
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    let flags = [("as-command", Kind::Bool)];
+    let Some(words) = words(line, &flags, ACTION, &Format::ALL, output)? else { return Ok(0) };
     let id: ActionId = id(&words, ACTION)?;
     listing::check(What::Action, &words.form)?;
     let session = open(&words.options, output).await?;
     let action = session.api_with_any_key("cmd")?.action(id).await?;
     recent::remember([(action.id, action.name.clone())]);
+    if words.options.boolean("as-command", false) {
+        output.line(&printable(&recreate::command(registry, &action)?))?;
+        return Ok(0);
+    }
     let text = || {
         let lines: Vec<String> = described(&action).iter().map(|line| printable(line)).collect();
         Ok(lines.join("\n"))

@@ -19,8 +19,8 @@ use crate::launch::{read, refused, squeeze};
 pub(super) const SIGN: &str = "\
 usage: mig sign <action file> [-o <file>] [-e <duration>] [--check] [--acl <acl.cfg>]
 
-Adds your signature to an action and prints it; - reads standard input. Tells whose
-signatures it has, and with an agent's access list what is missing.
+Adds your signature to an action, in JSON or YAML, and prints it; - reads standard
+input. Tells whose signatures it has, and with an agent's access list what is missing.
 
     -o <file>       write the action there; it may be the same file
     -e <duration>   validity of an action that has none yet [default: 300s]
