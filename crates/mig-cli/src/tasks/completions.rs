@@ -138,7 +138,8 @@ fn bash(registry: &Registry) -> String {
     }
     let _ = write!(
         script,
-        "        help) words=\"{firsts} targets migrc output\" ;;\n        *) words=\"$globals\" ;;\n        \
+        "        help) words=\"{firsts} targets migrc output\" ;;\n        -*) words=\"$globals \
+         {firsts}\" ;;\n        *) words=\"$globals\" ;;\n        \
          esac\n    fi\n    case \"$before\" in\n"
     );
     for (name, values) in VALUES {
