@@ -135,7 +135,7 @@ fn file(rest: &[String], mut globals: Box<Globals>) -> Result<Invocation, Failur
     if let Some(stray) = rest.get(used) {
         return Err(stray_word(stray));
     }
-    let fixed = ["t", "n", "z", "target-found", "target-notfound"];
+    let fixed = ["t", "n", "z", "target-found", "target-notfound", "search"];
     if let Some(name) = globals.given_of(&fixed) {
         let message = format!("-{name} has no effect on an action from a file");
         return Err(Failure::usage(message).hint("change the file before anybody signs it"));
@@ -160,7 +160,15 @@ fn module(
         }
         _ => {}
     }
-    let parsed = own_parameters(module, own, &mut globals)?;
+    let mut parsed = own_parameters(module, own, &mut globals)?;
+    if !globals.searches.is_empty() {
+        let unlabelled = match parsed {
+            ParsedArgs::Params(parameters) => Some(parameters),
+            ParsedArgs::Help(_) if own.is_empty() => None,
+            ParsedArgs::Help(text) => return Ok(Invocation::ModuleHelp(text)),
+        };
+        parsed = ParsedArgs::Params(labelled(module, unlabelled, &globals.searches)?);
+    }
     Ok(match parsed {
         ParsedArgs::Help(text) => Invocation::ModuleHelp(text),
         ParsedArgs::Params(parameters) => Invocation::Module {
@@ -170,6 +178,44 @@ fn module(
             globals,
         },
     })
+}
+
+/// One search of a command line among those with labels: what the module calls
+/// it there.
+const UNLABELLED: &str = "/searches/s1";
+
+/// Parameters with several searches: each is written as on a command line of its
+/// own, behind its label.
+fn labelled(
+    module: &dyn DynModule,
+    unlabelled: Option<Value>,
+    searches: &[String],
+) -> Result<Value, Failure> {
+    let mut all = unlabelled.unwrap_or_else(|| serde_json::json!({ "searches": {} }));
+    for text in searches {
+        let Some((label, words)) = text.split_once(':') else {
+            let message = format!("--search must be <label>: <parameters>, not {text:?}");
+            return Err(Failure::usage(message));
+        };
+        let label = label.trim();
+        let failed = |reason: String| Failure::usage(format!("search {label:?}: {reason}"));
+        let words = mig_client::search::split(words).map_err(|error| failed(error.to_string()))?;
+        let one = match module.parse_args(&words) {
+            Ok(ParsedArgs::Params(parameters)) => parameters,
+            Ok(ParsedArgs::Help(_)) => return Err(failed("there are no parameters".to_owned())),
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        let search = one.pointer(UNLABELLED).cloned();
+        let known = all.get_mut("searches").and_then(Value::as_object_mut);
+        let (Some(search), Some(known)) = (search, known) else {
+            return Err(Failure::usage(format!("{} has no searches with labels", module.name())));
+        };
+        if known.insert(label.to_owned(), search).is_some() {
+            return Err(failed("the label is there twice".to_owned()));
+        }
+    }
+    module.validate_json(&all).map_err(|error| Failure::usage(error.one_line()))?;
+    Ok(all)
 }
 
 /// Takes global options from the front; returns how many words they were.
@@ -358,6 +404,48 @@ mod tests {
     }
 
     #[test]
+    fn several_searches_have_labels() {
+        let registry = mig_modules::registry();
+        let parsed = |args: &[&str]| {
+            let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+            parse(&args, &registry)
+        };
+        for args in [
+            &["file", "--search", "no label"][..],
+            &["file", "--search", "a:"],
+            &["file", "--search", "a: -name"],
+            &["file", "--search", ": -path /etc"],
+            &["file", "--search", "a:b: -path /etc"],
+            &["file", "--search", "a: -path '/etc"],
+            &["file", "--search", "a: -path /etc", "--search", "a : -path /usr"],
+            &["file", "--search", "s1: -path /etc", "-path", "/etc"],
+            &["netstat", "--search", "a: -lp 22"],
+            &["-i", "act.json", "--search", "a: -path /etc"],
+        ] {
+            assert_eq!(parsed(args).unwrap_err().code, 2, "{args:?}");
+        }
+        for (args, labels) in [
+            (
+                &["file", "--search", "keys: -path '/a b' -name ^id_", "--search", "b: -path /x"][..],
+                &["b", "keys"][..],
+            ),
+            (&["file", "-path", "/etc", "--search", "keys: -path /root"], &["keys", "s1"]),
+            (&["memory", "--search", "sh: -name ^sh$"], &["sh"]),
+        ] {
+            let Invocation::Module { parameters, .. } = parsed(args).unwrap() else { panic!() };
+            let searches = parameters["searches"].as_object().unwrap();
+            assert_eq!(searches.keys().collect::<Vec<_>>(), labels, "{args:?}");
+        }
+        let line = ["file", "--search", "keys: -path '/a b' -name ^id_"];
+        let Invocation::Module { parameters, .. } = parsed(&line).unwrap() else { panic!() };
+        assert_eq!(parameters["searches"]["keys"]["paths"], serde_json::json!(["/a b"]));
+        assert!(matches!(
+            parsed(&["file", "--search", "a: -path /x", "-h"]).unwrap(),
+            Invocation::ModuleHelp(_)
+        ));
+    }
+
+    #[test]
     fn options_in_front_are_those_of_mig_and_no_part_of_the_name() {
         for line in [
             "-o json -t linux file -path /etc -name x",
@@ -389,6 +477,7 @@ mod tests {
         let new = [
             "o",
             "output",
+            "search",
             "columns",
             "sort",
             "no-header",

@@ -56,6 +56,8 @@ pub(crate) struct Globals {
     pub(crate) target: Option<String>,
     pub(crate) validity: Duration,
     pub(crate) name: Option<String>,
+    /// Searches with labels, as they were written.
+    pub(crate) searches: Vec<String>,
     pub(crate) show: Show,
     pub(crate) print: bool,
     pub(crate) sign: bool,
@@ -98,6 +100,7 @@ impl Default for Globals {
             target: None,
             validity: DEFAULT_VALIDITY,
             name: None,
+            searches: Vec::new(),
             show: Show::Found,
             print: false,
             sign: false,
@@ -141,7 +144,7 @@ const fn flag(name: &'static str) -> Spec {
     Spec { name, takes_value: false }
 }
 
-const SPECS: [Spec; 42] = [
+const SPECS: [Spec; 43] = [
     value("c"),
     value("t"),
     value("e"),
@@ -173,6 +176,7 @@ const SPECS: [Spec; 42] = [
     flag("open"),
     flag("explain"),
     value("save"),
+    value("search"),
     value("o"),
     value("output"),
     value("columns"),
@@ -285,6 +289,7 @@ impl Globals {
             "context" => self.context = Some(text.to_owned()),
             "key" => self.key = Some(text.into()),
             "save" => self.save = Some(text.into()),
+            "search" => self.searches.push(text.to_owned()),
             "t" => self.target = Some(text.to_owned()),
             "n" => self.name = Some(text.to_owned()),
             "e" => self.validity = period(name, text)?,

@@ -42,6 +42,9 @@ global options, before the module or right after it; long names anywhere:
     -show <which>         found, notfound or all [default: found]
     -target-found <id>    only agents that found something in that action
     -target-notfound <id> only agents that found nothing in that action
+    --search <label: parameters>
+                          file, memory: one of several searches, each with its label and
+                          its parameters as on a line of its own
     -z                    compress the parameters
     -c <file>             configuration [default: ~/.migrc]
     --context <name>      configuration ~/.migrc-<name>

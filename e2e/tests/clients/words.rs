@@ -75,6 +75,18 @@ fn actions(lab: &Lab) -> anyhow::Result<String> {
     lab.expect(0, ALICE, &["action", "results", &id], &["/etc/passwd"])?;
     lab.expect(0, ALICE, &["action", "show", &id], &["status    completed"])?;
     lab.expect(0, ALICE, &["action", "list", "limit=5"], &[&id])?;
+    let again = lab.expect(0, ALICE, &["action", &id, "--as-command"], &[])?;
+    assert_eq!(again.stdout, "mig file -path /etc -name '^passwd$' -maxdepth 1\n");
+    let several = ["file", "--search", "users: -path /etc -name ^passwd$ -maxdepth 1"];
+    let several = [&several[..], &["--search", "groups: -path /etc -name '^group$'"]].concat();
+    let texts = ["in search 'users'", "in search 'groups'"];
+    lab.expect(0, ALICE, &several, &texts)?;
+    let yaml = lab.file("by-hand.yaml");
+    let text = "name: by hand\ntarget: status='online'\noperations:\n- module: file\n  \
+                parameters:\n    searches:\n      s1:\n        paths: [/etc]\n        \
+                names: ['^passwd$']\n        options: {matchall: true, maxdepth: 1}\n";
+    fs::write(&yaml, text)?;
+    lab.expect(0, ALICE, &["-i", &yaml, "--strict"], &["/etc/passwd [lastmodified:"])?;
     let exported = lab.expect(0, ALICE, &["action", "export", &id], &[])?;
     let exported: Action = serde_json::from_str(&exported.stdout)?;
     assert_eq!(
