@@ -60,6 +60,7 @@ impl Lab {
         command.args(args).env("HOME", person.home());
         command.env("MIG_SIGNING_KEY", person.secret_key_file()).env("MIG_YES", "1");
         command.env_remove("MIG_CONFIG").env_remove("MIG_CONTEXT").env_remove("GNUPGHOME");
+        command.env_remove("MIG_OUTPUT");
         command.stdin(Stdio::null());
         Ok(command)
     }

@@ -353,11 +353,7 @@ impl Globals {
     /// [`Failure`] for a form that is not possible, before anything is asked.
     pub(crate) fn settle(&mut self) -> Result<(), Failure> {
         if self.print || self.sign {
-            // It is a document in any case; nobody's default is meant.
-            if self.layout.given().is_some() {
-                self.layout.form(&[Format::Text, Format::Json])?;
-            }
-            return Ok(());
+            return self.layout.form(&Format::FILE).map(drop);
         }
         if self.render != Render::Text {
             return match self.layout.given() {

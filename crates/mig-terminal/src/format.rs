@@ -30,6 +30,9 @@ impl Format {
     /// What there is nothing to choose of.
     pub const ONLY_TEXT: [Self; 1] = [Self::Text];
 
+    /// A file to be, which is JSON in any case.
+    pub const FILE: [Self; 2] = [Self::Text, Self::Json];
+
     /// One thing without rows.
     pub const DOCUMENT: [Self; 3] = [Self::Text, Self::Json, Self::NdJson];
 
@@ -218,7 +221,8 @@ impl Layout {
 
     fn resolve(&self, offers: &[Format], variable: Option<&str>) -> Result<Form, Failure> {
         // Where there is nothing to choose, nobody's default is meant.
-        let variable = variable.filter(|_| offers != Format::ONLY_TEXT);
+        let is_fixed = offers == Format::ONLY_TEXT || offers == Format::FILE;
+        let variable = variable.filter(|_| !is_fixed);
         let usual = variable.map(|text| {
             let known = listed(&Format::ALL);
             let odd = || Failure::usage(format!("MIG_OUTPUT must be {known}, not {text:?}"));
@@ -317,8 +321,9 @@ mod tests {
         ] {
             assert_eq!(resolved(line, &Format::ALL, variable).unwrap().format, format, "{line}");
         }
-        let text = resolved("", &Format::ONLY_TEXT, Some("csv")).unwrap();
-        assert_eq!(text.format, Format::Text);
+        for fixed in [&Format::ONLY_TEXT[..], &Format::FILE] {
+            assert_eq!(resolved("", fixed, Some("csv")).unwrap().format, Format::Text);
+        }
     }
 
     #[test]

@@ -24,9 +24,10 @@ use mig_testkit::{AgentOptions, Outcome, TestPlatform};
 use mig_types::{Acl, AclEntry};
 
 /// Variables that a person at a clean desk has not set.
-const UNSET: [&str; 11] = [
+const UNSET: [&str; 12] = [
     "MIG_CONFIG",
     "MIG_CONTEXT",
+    "MIG_OUTPUT",
     "MIG_YES",
     "MIG_GPG",
     "MIG_API_KEY",

@@ -117,8 +117,7 @@ pub(super) async fn action(
 
 /// The signed action, as `-s` prints it.
 pub(super) async fn export(line: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let offers = [Format::Text, Format::Json];
-    let Some(words) = words(line, &[], ACTION, &offers, output)? else { return Ok(0) };
+    let Some(words) = words(line, &[], ACTION, &Format::FILE, output)? else { return Ok(0) };
     let id: ActionId = id(&words, ACTION)?;
     let session = open(&words.options, output).await?;
     let stored = session.api_with_any_key("cmd")?.action(id).await?;
