@@ -27,18 +27,20 @@ pub(crate) async fn action(console: &Console, id: ActionId, expected: u64) -> Re
     let mut redraw = tokio::time::interval(REDRAW);
     let mut refused = None;
     loop {
-        let event = tokio::select! {
-            event = follower.next() => event,
-            _ = redraw.tick() => {
-                line.draw(false);
-                continue;
-            }
-            () = &mut interrupted => {
-                line.end();
-                aside(
-                    "[notice] stopped following action, but agents may still be running.",
-                );
-                return Ok(());
+        let mut next = std::pin::pin!(follower.next());
+        let event = loop {
+            // The same wait goes on after a drawing: one begun anew each time would
+            // never be over where the API is slow.
+            tokio::select! {
+                event = &mut next => break event,
+                _ = redraw.tick() => line.draw(false),
+                () = &mut interrupted => {
+                    line.end();
+                    aside(
+                        "[notice] stopped following action, but agents may still be running.",
+                    );
+                    return Ok(());
+                }
             }
         };
         match event {
