@@ -239,7 +239,8 @@ async fn work(
 
     let mut outcome = tokio::select! {
         () = shutdown.requested() => {
-            tracing::error!(severity = "emergency", "Shutting down agent: 'interrupt'");
+            let reason = shutdown.reason().unwrap_or_default();
+            tracing::error!(severity = "emergency", "Shutting down agent: '{reason}'");
             Ok(())
         }
         () = asking.requested() => {
