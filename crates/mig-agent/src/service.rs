@@ -7,11 +7,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mig_host::LocalHost;
 use mig_host::environment::discover;
+use mig_host::service::control::{self, Service};
 use mig_host::service::{self, Job, Manager};
 
 use crate::agent::own_program;
 use crate::config::AgentConfig;
-use crate::flags::Flags;
+use crate::flags::{Flags, MODE_AGENT};
+
+/// Says that a start shall become nothing but the agent.
+const FOREGROUND: &str = "-f";
 
 /// An agent that ran for that long did not fail at its start.
 const STARTED: Duration = Duration::from_mins(1);
@@ -29,6 +33,30 @@ pub(crate) enum Course {
     Detach,
 }
 
+/// What keeps services on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// It reads files.
+    Files(Manager),
+    /// The service control manager of Windows.
+    Control,
+}
+
+impl Keeper {
+    /// By the name heartbeats carry.
+    fn of(init: &str) -> Option<Self> {
+        if init == "windows" { Some(Self::Control) } else { Manager::of(init).map(Self::Files) }
+    }
+
+    /// Whether what it started stays its own, and is started again after a failure.
+    fn keeps_services(self) -> bool {
+        match self {
+            Self::Files(manager) => manager.keeps_services(),
+            Self::Control => true,
+        }
+    }
+}
+
 /// What decides.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one independent fact")]
@@ -37,14 +65,15 @@ pub(crate) struct Circumstances {
     pub(crate) is_foreground: bool,
     /// `-u`.
     pub(crate) is_upgrade: bool,
-    /// The first process of the system started this one.
+    /// The first process of the system started this one or, on Windows, the service
+    /// control manager.
     pub(crate) is_child_of_init: bool,
-    pub(crate) manager: Option<Manager>,
+    pub(crate) keeper: Option<Keeper>,
     pub(crate) installservice: bool,
 }
 
 pub(crate) fn course(now: Circumstances) -> Course {
-    let keeps = now.manager.is_some_and(Manager::keeps_services);
+    let keeps = now.keeper.is_some_and(Keeper::keeps_services);
     match now {
         // An upgrade is one whatever else is asked for: it must not become a
         // second agent.
@@ -55,26 +84,48 @@ pub(crate) fn course(now: Circumstances) -> Course {
         Circumstances { is_child_of_init: true, .. } if keeps => Course::Serve,
         Circumstances { is_child_of_init: true, .. } => Course::Detach,
         // The first process of a container, or a system nothing is known about.
-        Circumstances { manager: None, .. } => Course::Stay,
+        Circumstances { keeper: None, .. } => Course::Stay,
         Circumstances { installservice: true, .. } => Course::Deploy,
         Circumstances { .. } => Course::Detach,
     }
 }
 
-/// Looks at this process and its host.
-pub(crate) fn circumstances(flags: &Flags, config: &AgentConfig) -> Circumstances {
+/// Looks at this process and its host. A service of Windows knows already what it is.
+pub(crate) fn circumstances(
+    flags: &Flags,
+    config: &AgentConfig,
+    is_service: bool,
+) -> Circumstances {
     let is_first = std::process::id() == 1;
     Circumstances {
         is_foreground: flags.foreground || flags.debug || config.checkin,
         is_upgrade: flags.upgrading,
-        is_child_of_init: is_child_of_init(),
-        manager: if is_first { None } else { manager() },
+        is_child_of_init: is_service || is_child_of_init(),
+        keeper: if is_first { None } else { keeper() },
         installservice: config.installservice,
     }
 }
 
-fn manager() -> Option<Manager> {
-    Manager::of(&discover(&LocalHost::default()).init)
+/// Whether a start may be that of a service of Windows, whose manager waits to be
+/// answered.
+pub(crate) fn may_be_service(flags: &Flags) -> bool {
+    flags.mode == MODE_AGENT && !(flags.foreground || flags.debug || flags.upgrading)
+}
+
+/// The service of Windows that this process is.
+///
+/// # Errors
+///
+/// When its manager cannot be heard.
+pub(crate) fn attach(flags: &Flags) -> anyhow::Result<Option<Service>> {
+    if !may_be_service(flags) {
+        return Ok(None);
+    }
+    control::attach().context("cannot hear the service control manager")
+}
+
+fn keeper() -> Option<Keeper> {
+    Keeper::of(&discover(&LocalHost::default()).init)
 }
 
 #[cfg(unix)]
@@ -93,11 +144,19 @@ fn is_child_of_init() -> bool {
 ///
 /// When this system has no service manager that is known, or refuses.
 pub(crate) fn deploy(flags: &Flags, config: &AgentConfig) -> anyhow::Result<()> {
-    let manager = manager().context("no service manager is known on this system")?;
-    let job = job(flags, config)?;
+    const FAILED: &str = "cannot install the service (start with -f to run without one)";
+    let keeper = keeper().context("no service manager is known on this system")?;
+    let mut job = job(flags, config)?;
+    let manager = match keeper {
+        Keeper::Files(manager) => manager,
+        Keeper::Control => {
+            // Started with `-f` it would not look for its manager.
+            job.arguments.retain(|argument| argument != FOREGROUND);
+            return control::deploy(&job).context(FAILED);
+        }
+    };
     let root = Path::new("/");
-    service::deploy(manager, &job, root, &service::tell)
-        .context("cannot install the service (start with -f to run without one)")?;
+    service::deploy(manager, &job, root, &service::tell).context(FAILED)?;
     if config.isimmortal
         && let Err(error) = service::watch(&job, root)
     {
@@ -142,7 +201,7 @@ fn job(flags: &Flags, config: &AgentConfig) -> anyhow::Result<Job> {
 
 /// What the agent is started with when it is started again.
 fn arguments(flags: &Flags) -> anyhow::Result<Vec<String>> {
-    let mut arguments = vec!["-f".to_owned()];
+    let mut arguments = vec![FOREGROUND.to_owned()];
     if let Some(config) = &flags.config {
         let path: PathBuf = std::path::absolute(config).context("cannot name the configuration")?;
         arguments.extend(["-c".to_owned(), path.to_string_lossy().into_owned()]);
@@ -175,8 +234,10 @@ mod tests {
 
     #[test]
     fn a_start_becomes_what_its_circumstances_say() {
-        let (systemd, sysv) = (Some(Manager::Systemd), Some(Manager::SysV));
-        for (foreground, upgrade, of_init, manager, install, wanted) in [
+        let files = |manager| Some(Keeper::Files(manager));
+        let (systemd, sysv) = (files(Manager::Systemd), files(Manager::SysV));
+        let windows = Some(Keeper::Control);
+        for (foreground, upgrade, of_init, keeper, install, wanted) in [
             (true, false, false, systemd, true, Course::Stay),
             (true, false, true, systemd, true, Course::Serve),
             (true, false, true, sysv, true, Course::Stay),
@@ -188,15 +249,45 @@ mod tests {
             (false, false, false, sysv, true, Course::Deploy),
             (false, false, false, systemd, false, Course::Detach),
             (false, false, false, None, true, Course::Stay),
+            (false, false, true, windows, true, Course::Serve),
+            (false, false, true, windows, false, Course::Serve),
+            // A check-in by its configuration.
+            (true, false, true, windows, true, Course::Serve),
+            (true, false, false, windows, true, Course::Stay),
+            (false, true, false, windows, false, Course::Deploy),
+            (false, false, false, windows, true, Course::Deploy),
+            (false, false, false, windows, false, Course::Detach),
         ] {
             let now = Circumstances {
                 is_foreground: foreground,
                 is_upgrade: upgrade,
                 is_child_of_init: of_init,
-                manager,
+                keeper,
                 installservice: install,
             };
             assert_eq!(course(now), wanted, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn what_keeps_services_is_known_by_its_name() {
+        assert_eq!(Keeper::of("windows"), Some(Keeper::Control));
+        assert_eq!(Keeper::of("launchd"), Some(Keeper::Files(Manager::Launchd)));
+        assert_eq!(Keeper::of("sysvinit").map(Keeper::keeps_services), Some(false));
+        assert_eq!(Keeper::of(""), None);
+    }
+
+    #[test]
+    fn only_a_start_that_a_manager_could_have_made_looks_for_one() {
+        let plain = Flags { config: Some("a.cfg".into()), ..Flags::default() };
+        assert!(may_be_service(&plain));
+        for flags in [
+            Flags { foreground: true, ..plain.clone() },
+            Flags { debug: true, ..plain.clone() },
+            Flags { upgrading: true, ..plain.clone() },
+            Flags { mode: "agent-checkin".to_owned(), ..plain.clone() },
+        ] {
+            assert!(!may_be_service(&flags), "{flags:?}");
         }
     }
 

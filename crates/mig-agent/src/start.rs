@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
+use mig_host::service::control::{self, Service};
 use mig_module::process::ServeOptions;
+use mig_runtime::Shutdown;
 use mig_types::{ModuleResult, duration, wire};
 
 use crate::config::{AgentConfig, DEFAULT_FILE};
@@ -22,6 +24,8 @@ const PROGRAM: &str = "mig-agent";
 /// The agent waits, mostly: more would not make it faster on a large machine. One
 /// would not do: starting a program holds a thread until that has begun.
 const THREADS: usize = 2;
+/// Why an agent ends that the service control manager stops.
+const BY_WINDOWS: &str = "shutdown requested by windows";
 /// Exit code for a command line that makes no sense.
 const MISUSED: u8 = 2;
 
@@ -67,7 +71,11 @@ pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if one_module && let Some(orders) = std::env::var_os(ORDERS) {
         return run_ordered(&flags, &orders);
     }
-    let mut config = match load(&flags) {
+    let asks = flags.settings || flags.query.is_some() || flags.action.is_some();
+    if !one_module && !asks {
+        return start_agent(&flags);
+    }
+    let config = match load(&flags) {
         Ok(config) => config,
         Err(error) => return failed(&error),
     };
@@ -77,20 +85,42 @@ pub fn start(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if flags.settings {
         return print(&config.describe());
     }
-    if flags.query.is_some() || flags.action.is_some() {
-        return mig_runtime::run(PROGRAM, |_| async move {
-            let text = talk(&flags, &config).await?;
-            io::stdout().write_all(text.as_bytes()).context("cannot print")
-        });
+    mig_runtime::run(PROGRAM, |_| async move {
+        let text = talk(&flags, &config).await?;
+        io::stdout().write_all(text.as_bytes()).context("cannot print")
+    })
+}
+
+/// A start that becomes the agent, or has become one elsewhere when it is over.
+fn start_agent(flags: &Flags) -> ExitCode {
+    // Before everything that may fail: a manager wants to hear of that, too.
+    let service = match service::attach(flags) {
+        Ok(service) => service,
+        Err(error) => return failed(&error),
+    };
+    let code = match load(flags) {
+        Ok(mut config) => {
+            config.checkin |= flags.mode == MODE_CHECKIN;
+            config.nopersistmods |= flags.no_persistent;
+            let now = service::circumstances(flags, &config, service.is_some());
+            let course = service::course(now);
+            match course {
+                Course::Deploy => done(service::deploy(flags, &config)),
+                Course::Detach => done(service::detach(flags)),
+                Course::Stay | Course::Serve => daemon(config, flags, course, service.as_ref()),
+            }
+        }
+        Err(error) => {
+            if service.is_some() {
+                control::log_error(&format!("the agent does not start: {error:#}"));
+            }
+            failed(&error)
+        }
+    };
+    if let Some(service) = service {
+        service.ended(code == ExitCode::SUCCESS);
     }
-    config.checkin |= flags.mode == MODE_CHECKIN;
-    config.nopersistmods |= flags.no_persistent;
-    let course = service::course(service::circumstances(&flags, &config));
-    match course {
-        Course::Deploy => done(service::deploy(&flags, &config)),
-        Course::Detach => done(service::detach(&flags)),
-        Course::Stay | Course::Serve => daemon(config, &flags, course),
-    }
+    code
 }
 
 fn done(outcome: anyhow::Result<()>) -> ExitCode {
@@ -100,31 +130,52 @@ fn done(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn daemon(mut config: AgentConfig, flags: &Flags, course: Course) -> ExitCode {
+fn daemon(
+    config: AgentConfig,
+    flags: &Flags,
+    course: Course,
+    managed: Option<&Service>,
+) -> ExitCode {
+    #[cfg(target_os = "linux")]
+    mig_host::thrift::keep_heap_small();
+    mig_runtime::run_as_guest(THREADS, PROGRAM, |shutdown| async move {
+        let outcome = Box::pin(live(config, flags, course, managed, shutdown)).await;
+        if let (Err(error), Some(_)) = (&outcome, managed) {
+            control::log_error(&format!("the agent ends: {error:#}"));
+        }
+        outcome
+    })
+}
+
+async fn live(
+    mut config: AgentConfig,
+    flags: &Flags,
+    course: Course,
+    managed: Option<&Service>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let begun = Instant::now();
     let before = config.clone();
     if flags.debug {
         "stdout".clone_into(&mut config.logging.mode);
         "debug".clone_into(&mut config.logging.level);
     }
-    #[cfg(target_os = "linux")]
-    mig_host::thrift::keep_heap_small();
-    mig_runtime::run_as_guest(THREADS, PROGRAM, |shutdown| async move {
-        let _logging = mig_runtime::logging::init(PROGRAM, &config.logging)?;
-        if course == Course::Serve {
-            tracing::info!("Running as a service.");
-            service::watch(flags, &config);
-        }
-        let Err(error) = agent::serve(config, shutdown).await else { return Ok(()) };
-        if service::is_revived(course, flags, &before, begun.elapsed()) {
-            tracing::error!(
-                severity = "emergency",
-                "the agent ends, and is started again: {error:#}"
-            );
-            return service::detach(flags);
-        }
-        Err(error)
-    })
+    let _logging = mig_runtime::logging::init(PROGRAM, &config.logging)?;
+    if course == Course::Serve {
+        tracing::info!("Running as a service.");
+        service::watch(flags, &config);
+    }
+    if let Some(managed) = managed {
+        let trigger = shutdown.trigger();
+        managed.on_stop(move || trigger.request_because(BY_WINDOWS));
+        managed.running();
+    }
+    let Err(error) = agent::serve(config, shutdown).await else { return Ok(()) };
+    if service::is_revived(course, flags, &before, begun.elapsed()) {
+        tracing::error!(severity = "emergency", "the agent ends, and is started again: {error:#}");
+        return service::detach(flags);
+    }
+    Err(error)
 }
 
 async fn talk(flags: &Flags, config: &AgentConfig) -> anyhow::Result<String> {

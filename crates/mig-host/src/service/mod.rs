@@ -1,6 +1,7 @@
 //! The agent as a service of the operating system: the files service managers
 //! read, and what they are told.
 
+pub mod control;
 mod texts;
 
 use std::fs;
