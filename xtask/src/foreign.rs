@@ -103,7 +103,27 @@ pub(crate) fn run(foreign: &Foreign) -> Result<ExitCode> {
         }
     }
     println!("{name}: {} of {count} modules answered as expected", count - failed);
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let lives = in_a_platform(foreign, &runner, &agent)?;
+    let verdict = if lives { "does what it should" } else { "failed" };
+    println!("{name}: in a platform of this machine the agent {verdict}");
+    Ok(if failed == 0 && lives { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether the agent lives in a platform of this machine.
+fn in_a_platform(foreign: &Foreign, runner: &[OsString], agent: &Path) -> Result<bool> {
+    // With the examples: features are as in every other build.
+    let built = cargo().args(["build", "--workspace", "--bins", "--examples"]).status()?;
+    ensure!(built.success(), "the workspace does not build");
+    let runner: Vec<_> = runner.iter().map(|word| word.to_string_lossy()).collect();
+    let tested = cargo()
+        .args(["test", "--package", "mig-e2e", "--test", "foreign", "--", "--nocapture"])
+        // The machine has one set of services.
+        .arg("--test-threads=1")
+        .env(BUILT, agent)
+        .env("MIG_FOREIGN_RUNNER", runner.join(" "))
+        .env("MIG_FOREIGN_SYSTEM", foreign.name)
+        .status()?;
+    Ok(tested.success())
 }
 
 /// The program; `None` when it cannot be built here.
