@@ -410,10 +410,11 @@ fn boolean(text: &str) -> Option<bool> {
 
 /// A duration in Go's notation, or whole days and weeks.
 fn period(option: &str, text: &str) -> Result<Duration, Failure> {
+    let dashes = if option.len() > 1 { "--" } else { "-" };
     let parsed = duration::parse_period(text)
-        .map_err(|error| Failure::usage(format!("-{option}: {error}")))?;
+        .map_err(|error| Failure::usage(format!("{dashes}{option}: {error}")))?;
     if parsed.is_zero() {
-        return Err(Failure::usage(format!("-{option} must be longer than zero")));
+        return Err(Failure::usage(format!("{dashes}{option} must be longer than zero")));
     }
     Ok(parsed)
 }
