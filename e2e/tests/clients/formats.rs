@@ -247,7 +247,7 @@ fn silence(lab: &Lab, at: &str) -> anyhow::Result<()> {
     }
     let dry = ["file", "--quiet", "--dry-run", "-path", at, "-name", "x"];
     assert_eq!(lab.expect(0, ALICE, &dry, &[])?.stdout, "web1\n");
-    let dry = [&dry[..], &["-o", "csv", "--columns", "name"]].concat();
+    let dry = [&dry[..], &["--output", "csv", "--columns", "name"]].concat();
     assert_eq!(lab.expect(0, ALICE, &dry, &[])?.stdout, "name\nweb1\n");
     let posted = ["file", "--no-follow", "-path", at, "-name", "x", "--json"];
     let posted = lab.expect(0, ALICE, &posted, &[])?;

@@ -69,14 +69,6 @@ fn actions(lab: &Lab) -> anyhow::Result<String> {
     let signed: Action = serde_json::from_slice(&fs::read(&kept)?)?;
     assert_eq!(signed.pgpsignatures.len(), 1);
 
-    let launched = lab.expect(0, ALICE, &["action", "launch", &kept, "--no-follow"], &[])?;
-    let id = launched.stdout.trim().to_owned();
-    lab.expect(0, ALICE, &["action", "follow", &id], &["/etc/passwd", "1 sent, 1 done"])?;
-    lab.expect(0, ALICE, &["action", "results", &id], &["/etc/passwd"])?;
-    lab.expect(0, ALICE, &["action", "show", &id], &["status    completed"])?;
-    lab.expect(0, ALICE, &["action", "list", "limit=5"], &[&id])?;
-    let again = lab.expect(0, ALICE, &["action", &id, "--as-command"], &[])?;
-    assert_eq!(again.stdout, "mig file -path /etc -name '^passwd$' -maxdepth 1\n");
     let several = ["file", "--search", "users: -path /etc -name ^passwd$ -maxdepth 1"];
     let several = [&several[..], &["--search", "groups: -path /etc -name '^group$'"]].concat();
     let texts = ["in search 'users'", "in search 'groups'"];
@@ -87,6 +79,14 @@ fn actions(lab: &Lab) -> anyhow::Result<String> {
                 names: ['^passwd$']\n        options: {matchall: true, maxdepth: 1}\n";
     fs::write(&yaml, text)?;
     lab.expect(0, ALICE, &["-i", &yaml, "--strict"], &["/etc/passwd [lastmodified:"])?;
+    let launched = lab.expect(0, ALICE, &["action", "launch", &kept, "--no-follow"], &[])?;
+    let id = launched.stdout.trim().to_owned();
+    lab.expect(0, ALICE, &["action", "follow", &id], &["/etc/passwd", "1 sent, 1 done"])?;
+    lab.expect(0, ALICE, &["action", "results", &id], &["/etc/passwd"])?;
+    lab.expect(0, ALICE, &["action", "show", &id], &["status    completed"])?;
+    lab.expect(0, ALICE, &["action", "list", "limit=5"], &[&id])?;
+    let again = lab.expect(0, ALICE, &["action", &id, "--as-command"], &[])?;
+    assert_eq!(again.stdout, "mig file -path /etc -name '^passwd$' -maxdepth 1\n");
     let exported = lab.expect(0, ALICE, &["action", "export", &id], &[])?;
     let exported: Action = serde_json::from_str(&exported.stdout)?;
     assert_eq!(
