@@ -35,8 +35,6 @@ use serde_json::{Value, json};
 const CROWD: usize = 64;
 /// Memory of a module process, KiB.
 const GOAL_MEMORY: u64 = 64 << 10;
-/// Cold tools would be compared with warm ones otherwise.
-const WARM_UP: usize = 1;
 
 /// The same numbers in every run.
 struct Dice(u64);
@@ -87,6 +85,7 @@ const ENDINGS: [&str; 10] = ["conf", "log", "c", "h", "py", "txt", "html", "so",
 fn grow(tree: &Path, count: usize) -> anyhow::Result<u64> {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let program = fs::read("/proc/self/exe")?;
+    #[expect(clippy::disallowed_methods, reason = "how old files are counts from now on")]
     let now = std::time::SystemTime::now();
     let mut bytes = 0;
     let mut directory = tree.to_owned();
@@ -154,7 +153,7 @@ fn run(asked: &mut Asked) -> anyhow::Result<Run> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .with_context(|| format!("cannot start {:?}", asked.command.get_program()))?;
+        .with_context(|| format!("cannot start {}", asked.command.get_program().display()))?;
     let status = format!("/proc/{}/status", child.id());
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let over = AtomicBool::new(false);
@@ -181,7 +180,8 @@ fn run(asked: &mut Asked) -> anyhow::Result<Run> {
         read?;
         Ok((ended?, output, time, resident))
     })?;
-    ensure!(ended.success(), "{:?} ended with {ended}", asked.command.get_program());
+    let program = asked.command.get_program().display();
+    ensure!(ended.success(), "{program} ended with {ended}");
     Ok(Run { time, resident, output })
 }
 
@@ -306,10 +306,11 @@ fn compare(agent: &Path, question: &Question<'_>, rounds: usize) -> anyhow::Resu
         let mut ours = module(agent, question.module, &question.params, manner)?;
         let mut theirs = shell(&(question.tool)(threads));
         let (mut own_times, mut other_times, mut memory) = (Vec::new(), Vec::new(), 0);
-        for round in 0..rounds + WARM_UP {
+        // Cold tools would be compared with warm ones without the first.
+        for round in 0..=rounds {
             let (own, other) = (run(&mut ours)?, run(&mut theirs)?);
             memory = memory.max(own.resident);
-            if round >= WARM_UP {
+            if round > 0 {
                 own_times.push(own.time);
                 other_times.push(other.time);
                 continue;
@@ -358,6 +359,7 @@ fn search(params: &Value) -> Value {
     search
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of questions")]
 fn about_files(agent: &Path, rounds: usize, only: &str) -> anyhow::Result<bool> {
     let count = number("MIG_BENCH_FILES", 100_000)?;
     let scratch = tempfile::tempdir()?;

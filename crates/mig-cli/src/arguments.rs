@@ -150,7 +150,11 @@ fn module(
     rest: &[String],
     mut globals: Box<Globals>,
 ) -> Result<Invocation, Failure> {
-    let used = take_globals(rest, &mut globals)?;
+    // `-json` is scribe's own; what no module means is found among its words later.
+    let ahead = rest
+        .iter()
+        .position(|arg| matches!(split(arg), Some(("json", _))) && !arg.starts_with("--"));
+    let used = take_globals(rest.get(..ahead.unwrap_or(rest.len())).unwrap_or(rest), &mut globals)?;
     let own = rest.get(used..).unwrap_or_default();
     match own.first().map(String::as_str) {
         Some("-V" | "--version") => return Ok(Invocation::Version),
@@ -467,10 +471,18 @@ mod tests {
         }
         assert!(matches!(parsed("-o json -i file.json").unwrap(), Invocation::File { .. }));
         // Not the modules' letters.
-        let (parameters, globals, _) = launched("-o csv scribe -json -path /dev/null");
+        let policy = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(policy.path(), POLICY).unwrap();
+        let line = format!("-o csv scribe -json -path {}", policy.path().display());
+        let (parameters, globals, _) = launched(&line);
         assert_eq!(globals.layout.given(), Some(mig_terminal::format::Format::Csv));
         assert_eq!(parameters["jsonoutput"], true);
     }
+
+    const POLICY: &str = r#"{
+        "objects": [{ "object": "o", "raw": { "identifiers": [{ "identifier": "i", "value": "v" }] } }],
+        "tests": [{ "test": "t", "object": "o", "exactmatch": { "value": "v" } }]
+    }"#;
 
     #[test]
     fn no_module_has_an_option_that_is_accepted_anywhere() {

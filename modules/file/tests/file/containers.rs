@@ -47,6 +47,7 @@ impl Machine {
         Self { _dir: dir, host }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "every caller has just made it")]
     fn run(&self, searches: Value, privacy: bool) -> ModuleResult {
         let budget = Budget::new(None, 2);
         let mut result = File.run_json(&self.host, json!({ "searches": searches }), &budget);
