@@ -288,11 +288,11 @@ pub fn print<T: Row + Serialize>(
     Ok(())
 }
 
-/// [`print`] of a single thing: its document, not a list of one.
+/// [`print()`] of a single thing: its document, not a list of one.
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub fn print_one<T: Row + Serialize>(
     thing: &T,
     form: &Form,
@@ -333,7 +333,7 @@ pub fn check(kind: Kind, form: &Form) -> Result<(), Failure> {
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub fn found(mut found: Found, form: &Form, output: &mut Output) -> Result<(), Failure> {
     match &mut found {
         Found::Actions(all) => grid::sort(all, form)?,
