@@ -6,12 +6,12 @@
 //! promises that it is the last.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{fmt, io};
 
 use windows_service::define_windows_service;
 use windows_service::service::{
@@ -343,6 +343,6 @@ fn plain(error: windows_service::Error) -> io::Error {
     }
 }
 
-fn failed(what: impl fmt::Display, source: io::Error) -> ServiceError {
-    ServiceError::Command { command: what.to_string(), source }
+fn failed(what: &str, source: io::Error) -> ServiceError {
+    ServiceError::Command { command: what.to_owned(), source }
 }
