@@ -8,6 +8,7 @@ fuzz_target!(|data: &[u8]| {
     for protocol in Protocol::ALL {
         let _ = proc::sockets(&text, protocol);
     }
+    let _ = proc::open_sockets(&text);
     let _ = proc::neighbours(&text);
     let _ = proc::ipv6_addresses(&text);
     let _ = proc::ipv4_addresses(&text);

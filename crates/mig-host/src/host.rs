@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mig_types::Timestamp;
 
-use crate::net::{Interface, Namespace, Neighbour, Protocol, RowError, Socket};
+use crate::net::{Interface, Namespace, Neighbour, RowError, Sockets, Wanted};
 
 /// Something of the host that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -55,13 +55,10 @@ pub trait Host: Send + Sync {
         namespace: &Namespace,
     ) -> Result<Vec<Result<Neighbour, RowError>>, HostError>;
 
-    /// The socket table of one protocol, in any state. A table that does not
-    /// exist, as without IPv6, is empty.
-    fn sockets(
-        &self,
-        namespace: &Namespace,
-        protocol: Protocol,
-    ) -> Result<Vec<Result<Socket, RowError>>, HostError>;
+    /// The sockets of a namespace, in any state, that meet one of the conditions;
+    /// without any, all. Others may be among them. A table that does not exist, as
+    /// without IPv6, is empty.
+    fn sockets(&self, namespace: &Namespace, wanted: &[Wanted]) -> Sockets;
 }
 
 /// The machine this process runs on, or a tree that looks like one.
@@ -131,12 +128,8 @@ impl Host for LocalHost {
         crate::net::neighbours(self, namespace)
     }
 
-    fn sockets(
-        &self,
-        namespace: &Namespace,
-        protocol: Protocol,
-    ) -> Result<Vec<Result<Socket, RowError>>, HostError> {
-        crate::net::sockets(self, namespace, protocol)
+    fn sockets(&self, namespace: &Namespace, wanted: &[Wanted]) -> Sockets {
+        crate::net::sockets(self, namespace, wanted)
     }
 }
 

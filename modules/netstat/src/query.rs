@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use mig_host::net::Wanted;
 use mig_module::ModuleError;
 use mig_module::regex::GoRegex;
 
@@ -39,6 +40,11 @@ impl Network {
 
     pub(crate) fn is_ipv6(self) -> bool {
         self.ip.is_ipv6()
+    }
+
+    /// Asks for the sockets whose other end lies in it.
+    pub(crate) fn wanted(self) -> Wanted {
+        Wanted::Remote(self.ip, u8::try_from(self.prefix).unwrap_or(u8::MAX))
     }
 
     /// Whether an address lies in it; an IPv4-mapped one counts as IPv4.

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use mig_host::net::{Interface, Namespace, Neighbour, Protocol, Socket};
+use mig_host::HostError;
+use mig_host::net::{Interface, Namespace, Neighbour, RowError, Socket, Wanted};
 use mig_module::{Budget, Host, ModuleError};
 
 use crate::elements::{Element, Elements, Found, Params};
@@ -22,7 +23,8 @@ pub(crate) struct Outcome {
     pub(crate) hits: u64,
 }
 
-/// The host's tables, read once, so that all queries see the same moment.
+/// What the queries are about in the host's tables, read once, so that all of them see
+/// the same moment.
 #[derive(Debug, Default)]
 struct Snapshot {
     interfaces: Vec<Interface>,
@@ -36,7 +38,7 @@ pub(crate) fn run(
     budget: &Budget,
 ) -> Result<Outcome, ModuleError> {
     let mut outcome = Outcome::default();
-    let snapshot = look(host, params, &mut outcome);
+    let snapshot = look(host, params, &mut outcome)?;
     budget.check()?;
     let mut elements = Elements::default();
     for text in &params.localmac {
@@ -118,7 +120,11 @@ impl Outcome {
 
 /// Reads the tables the queries need. What cannot be read is an error entry;
 /// the other tables still answer.
-fn look(host: &dyn Host, params: &Params, outcome: &mut Outcome) -> Snapshot {
+///
+/// # Errors
+///
+/// On a query that is none.
+fn look(host: &dyn Host, params: &Params, outcome: &mut Outcome) -> Result<Snapshot, ModuleError> {
     let mut snapshot = Snapshot::default();
     if !(params.localmac.is_empty() && params.localip.is_empty()) {
         match host.interfaces() {
@@ -131,9 +137,11 @@ fn look(host: &dyn Host, params: &Params, outcome: &mut Outcome) -> Snapshot {
         }
     }
     let neighbours = !(params.neighbormac.is_empty() && params.neighborip.is_empty());
-    let sockets = !(params.connectedip.is_empty() && params.listeningport.is_empty());
-    if !(neighbours || sockets) {
-        return snapshot;
+    let remotes = params.connectedip.iter().map(|text| Ok(Network::parse(text)?.wanted()));
+    let ports = params.listeningport.iter().map(|text| query::port(text).map(Wanted::LocalPort));
+    let sockets = remotes.chain(ports).collect::<Result<Vec<Wanted>, ModuleError>>()?;
+    if !neighbours && sockets.is_empty() {
+        return Ok(snapshot);
     }
     let namespaces = host.namespaces(params.namespaces).unwrap_or_else(|error| {
         outcome.errors.push(error.one_line());
@@ -142,36 +150,33 @@ fn look(host: &dyn Host, params: &Params, outcome: &mut Outcome) -> Snapshot {
     let mut bad_rows = 0;
     for namespace in &namespaces {
         if neighbours {
-            let rows = host.neighbours(namespace);
-            let rows = take(rows, namespace, outcome, &mut bad_rows);
-            snapshot.neighbours.extend(rows);
+            let rows = host.neighbours(namespace).unwrap_or_else(|error| {
+                outcome.errors.push(error.one_line());
+                Vec::new()
+            });
+            outcome.examined += rows.len() as u64;
+            snapshot.neighbours.extend(take(rows, namespace, outcome, &mut bad_rows));
         }
-        if sockets {
-            for protocol in Protocol::ALL {
-                let rows = host.sockets(namespace, protocol);
-                let rows = take(rows, namespace, outcome, &mut bad_rows);
-                snapshot.sockets.extend(rows);
-            }
+        if !sockets.is_empty() {
+            let found = host.sockets(namespace, &sockets);
+            outcome.errors.extend(found.failures.iter().map(HostError::one_line));
+            outcome.examined += found.examined;
+            snapshot.sockets.extend(take(found.rows, namespace, outcome, &mut bad_rows));
         }
     }
     if bad_rows > MAX_ROW_ERRORS {
         let more = bad_rows - MAX_ROW_ERRORS;
         outcome.errors.push(format!("{more} more rows are malformed"));
     }
-    snapshot
+    Ok(snapshot)
 }
 
 fn take<T>(
-    rows: Result<Vec<Result<T, mig_host::net::RowError>>, mig_host::HostError>,
+    rows: Vec<Result<T, RowError>>,
     namespace: &Namespace,
     outcome: &mut Outcome,
     bad_rows: &mut usize,
 ) -> Vec<(String, T)> {
-    let rows = rows.unwrap_or_else(|error| {
-        outcome.errors.push(error.one_line());
-        Vec::new()
-    });
-    outcome.examined += rows.len() as u64;
     let mut good = Vec::with_capacity(rows.len());
     for row in rows {
         match row {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::proc;
-use super::{Interface, InterfaceAddress, Namespace, Neighbour, Protocol, RowError, Socket};
+use super::{Interface, InterfaceAddress, Namespace, Neighbour, Protocol, RowError};
+use super::{Socket, Sockets, Wanted, diag, proc};
 use crate::host::{Host as _, HostError, LocalHost};
 
 /// Largest table read: some two million sockets.
@@ -100,24 +100,46 @@ pub(crate) fn neighbours(
     Ok(proc::neighbours(&table))
 }
 
-pub(crate) fn sockets(
-    host: &LocalHost,
-    namespace: &Namespace,
-    protocol: Protocol,
-) -> Result<Vec<Result<Socket, RowError>>, HostError> {
+pub(crate) fn sockets(host: &LocalHost, namespace: &Namespace, wanted: &[Wanted]) -> Sockets {
+    let mut found = Sockets::default();
     // Only of the own namespace, and UDP only where the kernel has it.
-    if host.is_live()
-        && namespace.label == "default"
-        && let Ok(found) = super::diag::sockets(protocol)
-    {
-        return Ok(found.into_iter().map(Ok).collect());
+    let asks = host.is_live() && namespace.label == "default";
+    match if asks { diag::tcp(wanted).ok() } else { None } {
+        Some(sockets) => found.take(sockets.into_iter().map(Ok)),
+        None => [Protocol::Tcp, Protocol::Tcp6]
+            .into_iter()
+            .for_each(|protocol| found.read(namespace, protocol)),
     }
-    match table(namespace, protocol.as_str()) {
-        Ok(table) => Ok(proc::sockets(&table, protocol)),
-        Err(error) if protocol.is_ipv6() && error.kind() == io::ErrorKind::NotFound => {
-            Ok(Vec::new())
+    for protocol in [Protocol::Udp, Protocol::Udp6] {
+        match if asks { diag::sockets(protocol, wanted).ok() } else { None } {
+            Some(sockets) => found.take(sockets.into_iter().map(Ok)),
+            None => found.read(namespace, protocol),
         }
-        Err(source) => Err(HostError::new(format!("/proc/net/{}", protocol.as_str()), source)),
+    }
+    if asks && !wanted.is_empty() {
+        // What the kernel compared and did not tell of was looked at too.
+        let counted = ["sockstat", "sockstat6"]
+            .map(|name| proc::open_sockets(&table(namespace, name).unwrap_or_default()));
+        found.examined = found.examined.max(counted.iter().sum());
+    }
+    found
+}
+
+impl Sockets {
+    fn take(&mut self, rows: impl ExactSizeIterator<Item = Result<Socket, RowError>>) {
+        self.examined += rows.len() as u64;
+        self.rows.extend(rows);
+    }
+
+    fn read(&mut self, namespace: &Namespace, protocol: Protocol) {
+        match table(namespace, protocol.as_str()) {
+            Ok(table) => self.take(proc::sockets(&table, protocol).into_iter()),
+            Err(error) if protocol.is_ipv6() && error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                let table = format!("/proc/net/{}", protocol.as_str());
+                self.failures.push(HostError::new(table, source));
+            }
+        }
     }
 }
 
@@ -178,6 +200,19 @@ mod tests {
         );
     }
 
+    /// Whoever did the comparing, what was compared is counted.
+    #[test]
+    fn sockets_that_were_not_told_of_are_counted() {
+        let host = LocalHost::default();
+        let open: Vec<_> =
+            (0..5).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let port = open[0].local_addr().unwrap().port();
+        let own = namespaces(&host, false).unwrap().remove(0);
+        let found = sockets(&host, &own, &[Wanted::LocalPort(port)]);
+        assert!(found.rows.iter().flatten().any(|socket| socket.local_port == port));
+        assert!(found.examined >= 5, "{}", found.examined);
+    }
+
     #[test]
     fn the_next_process_answers_for_one_that_ended() {
         let dir = tempfile::tempdir().unwrap();
@@ -191,8 +226,11 @@ mod tests {
         let found = namespaces(&host, true).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].label, "net:[42]");
-        assert_eq!(sockets(&host, &found[0], Protocol::Tcp).unwrap().len(), 1);
-        assert!(sockets(&host, &found[0], Protocol::Tcp6).unwrap().is_empty());
-        assert!(sockets(&host, &found[0], Protocol::Udp).is_err());
+        let found = sockets(&host, &found[0], &[Wanted::LocalPort(1)]);
+        // Of TCP; without IPv6 its table is empty, but UDP's should be there.
+        assert_eq!((found.rows.len(), found.examined), (1, 1));
+        let failures: Vec<String> = found.failures.iter().map(ToString::to_string).collect();
+        assert_eq!(failures.len(), 1, "{failures:?}");
+        assert!(failures[0].contains("/proc/net/udp"), "{failures:?}");
     }
 }

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::host::HostError;
+
 pub mod echo;
 pub mod proc;
 
@@ -95,6 +97,27 @@ pub struct Socket {
     pub local_port: u16,
     pub remote: IpAddr,
     pub remote_port: u16,
+}
+
+/// A condition on sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    LocalPort(u16),
+    /// An address in its canonical form and how many bits of it count.
+    Remote(IpAddr, u8),
+}
+
+/// A look at all socket tables of a namespace.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// At least those that meet one of the conditions; a malformed row is an error
+    /// of its own.
+    pub rows: Vec<Result<Socket, RowError>>,
+    /// How many were there. The kernel's own count, which is taken at another
+    /// moment, where it did the comparing.
+    pub examined: u64,
+    /// Tables that could not be read; the others are there all the same.
+    pub failures: Vec<HostError>,
 }
 
 /// A row of a table that makes no sense.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Interface, Namespace, Neighbour, Protocol, RowError, Socket};
+use super::{Interface, Namespace, Neighbour, RowError, Sockets, Wanted};
 use crate::host::{HostError, LocalHost};
 
 fn unsupported(what: &str) -> HostError {
@@ -24,10 +24,6 @@ pub(crate) fn neighbours(
     Err(unsupported("the neighbour table"))
 }
 
-pub(crate) fn sockets(
-    _: &LocalHost,
-    _: &Namespace,
-    protocol: Protocol,
-) -> Result<Vec<Result<Socket, RowError>>, HostError> {
-    Err(unsupported(protocol.as_str()))
+pub(crate) fn sockets(_: &LocalHost, _: &Namespace, _: &[Wanted]) -> Sockets {
+    Sockets { failures: vec![unsupported("the socket tables")], ..Sockets::default() }
 }

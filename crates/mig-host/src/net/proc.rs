@@ -53,6 +53,25 @@ fn hex(text: &str) -> Option<u32> {
     plain.then(|| u32::from_str_radix(text, 16).ok()).flatten()
 }
 
+/// How many sockets are open as `/proc/net/sockstat` or `sockstat6` has it: of TCP,
+/// those that wait for the last packet of a connection among them, and of UDP.
+pub fn open_sockets(table: &str) -> u64 {
+    let mut open = 0_u64;
+    for row in table.lines() {
+        let Some((name, counters)) = row.split_once(':') else { continue };
+        if !matches!(name, "TCP" | "UDP" | "TCP6" | "UDP6") {
+            continue;
+        }
+        let mut words = counters.split_ascii_whitespace();
+        while let (Some(name), Some(number)) = (words.next(), words.next()) {
+            if matches!(name, "inuse" | "tw") {
+                open = open.saturating_add(number.parse().unwrap_or(0));
+            }
+        }
+    }
+    open
+}
+
 /// Reads the ARP table: a header, then rows with the address first and the MAC
 /// fourth. Rows with fewer columns are not entries and are left out.
 pub fn neighbours(table: &str) -> Vec<Result<Neighbour, RowError>> {
@@ -141,6 +160,15 @@ mod tests {
     }
 
     #[test]
+    fn counts_open_sockets() {
+        let table = "sockets: used 9\nTCP: inuse 5 orphan 1 tw 2 alloc 8 mem 0\n\
+                     UDP: inuse 3 mem 0\nUDPLITE: inuse 7\nRAW: inuse 7\nTCP tw x\n";
+        assert_eq!(open_sockets(table), 10);
+        assert_eq!(open_sockets("TCP6: inuse 4\nUDP6: inuse 1\nFRAG6: inuse 9 memory 0\n"), 5);
+        assert_eq!(open_sockets("TCP: inuse\nTCP: inuse -1\n"), 0);
+    }
+
+    #[test]
     fn reads_sockets_and_reports_bad_rows() {
         let rows = sockets(TCP, Protocol::Tcp);
         assert_eq!(rows.len(), 3);
@@ -194,7 +222,7 @@ mod tests {
         #[test]
         fn no_table_panics(text in "\\PC{0,200}|([0-9A-F:]{1,40}[ \n]){0,20}") {
             for protocol in Protocol::ALL {
-                let _ = sockets(&text, protocol);
+                let _ = (sockets(&text, protocol), open_sockets(&text));
             }
             let _ = (neighbours(&text), ipv6_addresses(&text), ipv4_addresses(&text));
             let _ = connected_networks(&text);
