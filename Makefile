@@ -63,8 +63,15 @@ load:
 	@$(CARGO) build --profile bench --workspace --bins
 	@$(CARGO) bench --workspace --bench api --bench heartbeats
 
-# MIG_FOOTPRINT_SECONDS=600 watches for ten minutes.
+# MIG_FOOTPRINT_SECONDS=600 watches for ten minutes. The size is that of an agent with
+# the persistent modules, too; what idles is the default one.
+EVERY_MODULE = mig-modules/module-audit,mig-modules/module-dispatch,mig-modules/module-fswatch
 footprint:
+	@$(CARGO) build --profile agent --package mig-agent --bin mig-agent \
+		--package mig-modules --features $(EVERY_MODULE)
+	@agents=$$($(CARGO) metadata --no-deps --format-version 1 | \
+		sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/agent; \
+		cp "$$agents/mig-agent" "$$agents/mig-agent-every-module"
 	@$(CARGO) build --profile agent --package mig-agent --bin mig-agent
 	@$(CARGO) build --profile bench --workspace --bins
 	@$(CARGO) bench --workspace --bench footprint

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use mig_testkit::{AgentOptions, PlatformOptions, TestPlatform, binary, cpu_time, resident};
 
-/// Stripped, with all modules of a default build.
-const GOAL_BINARY: u64 = 12 << 20;
+/// Bytes, stripped, with all modules but the engine of `yara`.
+const GOAL_BINARY: u64 = 12_000_000;
 const GOAL_RESIDENT: u64 = 8 << 20;
 /// Share of one core.
 const GOAL_CPU: f64 = 0.001;
@@ -26,11 +26,11 @@ struct Figures {
     cpu: f64,
 }
 
-/// The agent as it is shipped, beside the other programs.
-fn agent() -> anyhow::Result<std::path::PathBuf> {
+/// An agent as it is shipped, beside the other programs.
+fn agent(name: &str) -> anyhow::Result<std::path::PathBuf> {
     let others = binary("mig-standalone")?;
     let target = others.ancestors().nth(2).context("no target directory")?;
-    let agent = target.join("agent/mig-agent");
+    let agent = target.join("agent").join(name);
     anyhow::ensure!(agent.is_file(), "{} is not built: make footprint", agent.display());
     Ok(agent)
 }
@@ -44,7 +44,7 @@ fn watch(
         name: "guest".to_owned(),
         settings: vec!["heartbeatfreq = \"60s\"".to_owned()],
         is_quiet: true,
-        program: Some(agent()?),
+        program: Some(agent("mig-agent")?),
         ..AgentOptions::default()
     })?;
     let pid = agent.process.pid();
@@ -68,7 +68,8 @@ fn run() -> anyhow::Result<bool> {
         Err(_) => 60,
     };
     let watched = Duration::from_secs(seconds);
-    let size = std::fs::metadata(agent()?)?.len();
+    let size = |name| anyhow::Ok(std::fs::metadata(agent(name)?)?.len());
+    let (all, default) = (size("mig-agent-every-module")?, size("mig-agent")?);
     let options = PlatformOptions::crowd;
     let figures = [
         watch("RabbitMQ over TLS", TestPlatform::servers_with(options())?, watched)?,
@@ -77,11 +78,11 @@ fn run() -> anyhow::Result<bool> {
     #[expect(clippy::cast_precision_loss, reason = "sizes of programs are small")]
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     println!(
-        "footprint: agent binary {:.1} MiB, {} goal 12 MiB",
-        mib(size),
-        said(size <= GOAL_BINARY)
+        "footprint: agent binary with every module {all} bytes, {} goal {GOAL_BINARY}; \
+         default build {default}",
+        said(all <= GOAL_BINARY)
     );
-    let mut good = size <= GOAL_BINARY;
+    let mut good = all <= GOAL_BINARY;
     for Figures { relay, resident, cpu } in figures {
         println!(
             "footprint: idle on {relay}: {:.1} MiB resident, {} goal 8 MiB; {:.3} % of a core \
