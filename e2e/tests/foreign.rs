@@ -126,7 +126,18 @@ fn an_agent_for_another_system_answers_through_the_relay() -> anyhow::Result<()>
     let mut platform = TestPlatform::embedded()?;
     start_agent(&mut platform, &foreign)?;
     let folder = evidence(&platform)?;
-    ask(&platform, "foreign1", folder.to_str().context("text")?)
+    ask(&platform, "foreign1", folder.to_str().context("text")?)?;
+    // Of its own connection it knows whatever it runs on: Wine tells of its own
+    // programs only.
+    let answer = platform.mig("alice", &["netstat", "-ci", "127.0.0.1"])?;
+    let relay = platform.relay_access()?.url;
+    let port = relay.rsplit(':').next().context("a port")?;
+    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+    ensure!(answer.code == Some(0), "{answer:#?}");
+    let there = format!("127.0.0.1:{port} ");
+    let is_told = |line: &str| line.starts_with("foreign1 ") && line.contains(&there);
+    ensure!(answer.stdout.lines().any(is_told), "{there}: {answer:#?}");
+    Ok(())
 }
 
 /// The service of one test, which does not outlive it.

@@ -14,13 +14,19 @@ pub mod diag;
 mod linux;
 #[cfg(target_os = "linux")]
 pub mod netlink;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 mod other;
+#[cfg(any(windows, test))]
+mod tables;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{interfaces, namespaces, neighbours, sockets};
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 pub(crate) use other::{interfaces, namespaces, neighbours, sockets};
+#[cfg(windows)]
+pub(crate) use windows::{interfaces, namespaces, neighbours, sockets};
 
 /// One network interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
