@@ -77,10 +77,25 @@ fn missing() -> Vec<&'static str> {
     missing
 }
 
-/// What reads the samples in `conf/`; without it their tests are skipped.
+/// What reads the samples in `conf/`, and what a smartcard takes; without it
+/// their tests are skipped.
 fn wanted() -> Vec<&'static str> {
     let readers = [("nginx", "nginx"), ("rsyslogd", "rsyslog")];
-    readers.into_iter().filter(|(program, _)| !on_path(program)).map(|(_, name)| name).collect()
+    let mut wanted: Vec<_> = readers
+        .into_iter()
+        .filter(|(program, _)| !on_path(program))
+        .map(|(_, name)| name)
+        .collect();
+    if mig_testservices::pcscd().is_err() {
+        wanted.push("pcscd");
+    }
+    if mig_testservices::virtual_reader().is_err() {
+        wanted.push("vsmartcard-vpcd");
+    }
+    if mig_testservices::scdaemon().is_err() {
+        wanted.push("scdaemon");
+    }
+    wanted
 }
 
 fn on_path(program: &str) -> bool {

@@ -55,6 +55,49 @@ pub fn rabbitmq_bin() -> Result<PathBuf> {
     }
 }
 
+/// The daemon for smartcards.
+///
+/// # Errors
+///
+/// When no place has it; the message names the package.
+pub fn pcscd() -> Result<PathBuf> {
+    let mut places = search_path().chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    match places.find(|path| has(path, "pcscd")) {
+        Some(path) => Ok(path.join("pcscd")),
+        None => bail!("pcscd is not installed: install the package pcscd"),
+    }
+}
+
+/// Its driver for a reader that is software.
+///
+/// # Errors
+///
+/// When no place has it; the message names the package.
+pub fn virtual_reader() -> Result<PathBuf> {
+    let mut places = ["/usr/lib/pcsc/drivers/serial", "/usr/local/lib/pcsc/drivers/serial"]
+        .into_iter()
+        .map(PathBuf::from);
+    match places.find(|path| has(path, "libifdvpcd.so")) {
+        Some(path) => Ok(path.join("libifdvpcd.so")),
+        None => bail!("the virtual reader is not installed: install the package vsmartcard-vpcd"),
+    }
+}
+
+/// `GnuPG`'s own half of smartcards.
+///
+/// # Errors
+///
+/// When no place has it; the message names the package.
+pub fn scdaemon() -> Result<PathBuf> {
+    let mut places = ["/usr/lib/gnupg", "/usr/libexec", "/usr/lib/gnupg2", "/usr/local/libexec"]
+        .into_iter()
+        .map(PathBuf::from);
+    match places.find(|path| has(path, "scdaemon")) {
+        Some(path) => Ok(path.join("scdaemon")),
+        None => bail!("scdaemon is not installed: install the package scdaemon"),
+    }
+}
+
 /// The Erlang port mapper, which `RabbitMQ` needs.
 pub(crate) fn epmd() -> Result<PathBuf> {
     let mut places: Vec<PathBuf> = search_path().collect();
