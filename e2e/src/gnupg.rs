@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, ensure};
@@ -10,10 +10,17 @@ use mig_sign::oneline;
 use mig_types::{Fingerprint, Timestamp};
 use tempfile::TempDir;
 
+use crate::card::{Card, Reader};
+
 /// The real `gpg` in a home of its own. Dropping it stops the home's agent.
 pub struct GnuPg {
     home: TempDir,
+    /// The socket of a `pcscd` of ours.
+    cards: Option<PathBuf>,
 }
+
+/// Where programs find the path of `pcscd`'s socket.
+pub const CARDS: &str = "PCSCLITE_CSOCK_NAME";
 
 /// The option that makes gpg believe it is `time`.
 pub fn faked(time: Timestamp) -> String {
@@ -28,9 +35,16 @@ impl GnuPg {
             .prefix("mig-gpg-")
             .permissions(std::fs::Permissions::from_mode(0o700))
             .tempdir_in("/tmp")?;
-        let gpg = Self { home };
+        let gpg = Self { home, cards: None };
         let installed = gpg.command("gpg").arg("--version").output().is_ok();
         Ok(installed.then_some(gpg))
+    }
+
+    /// Has gpg look for cards in that reader and nowhere else.
+    pub fn with_reader(mut self, reader: &Reader) -> anyhow::Result<Self> {
+        std::fs::write(self.home().join("scdaemon.conf"), "disable-ccid\n")?;
+        self.cards = Some(reader.socket().to_owned());
+        Ok(self)
     }
 
     pub fn home(&self) -> &Path {
@@ -41,6 +55,9 @@ impl GnuPg {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env("GNUPGHOME", self.home()).env("LC_ALL", "C");
+        if let Some(socket) = &self.cards {
+            command.env(CARDS, socket);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -82,9 +99,13 @@ impl GnuPg {
         let mut arguments = options.to_vec();
         arguments.extend(["--quick-generate-key", &id, algorithm, usage, expire]);
         self.run(&arguments, b"")?;
-        let address = format!("<{name}@example.net>");
-        let all = self.fingerprints(&address)?;
-        all.into_iter().next().with_context(|| format!("gpg made no key {address}"))
+        self.key_of(&format!("{name}@example.net"))
+    }
+
+    /// The primary key of that address.
+    pub fn key_of(&self, address: &str) -> anyhow::Result<Fingerprint> {
+        let all = self.fingerprints(&format!("<{address}>"))?;
+        all.into_iter().next().with_context(|| format!("gpg made no key of {address}"))
     }
 
     /// Adds a subkey and returns its fingerprint.
@@ -136,6 +157,38 @@ impl GnuPg {
     pub fn edit(&self, key: &Fingerprint, answers: &str) -> anyhow::Result<()> {
         let arguments = ["--command-fd", "0", "--edit-key", key.as_str()];
         self.run(&arguments, answers.as_bytes()).map(drop)
+    }
+
+    /// Moves a secret key to the card in the reader, which then has the only
+    /// one: the primary key, or the subkey of that number.
+    pub fn move_to_card(&self, key: &Fingerprint, subkey: Option<u8>) -> anyhow::Result<()> {
+        let answers = match subkey {
+            None => "keytocard\ny\n1\nsave\n".to_owned(),
+            Some(number) => format!("key {number}\nkeytocard\n1\nsave\n"),
+        };
+        let options = ["--passphrase", Card::ADMIN_PIN, "--command-fd", "0"];
+        self.run(&[&options[..], &["--edit-key", key.as_str()]].concat(), answers.as_bytes())?;
+        Ok(())
+    }
+
+    /// Answers the questions of `--card-edit`; its pinentry is asked for PINs.
+    pub fn edit_card(&self, answers: &str) -> anyhow::Result<()> {
+        self.at_the_card("--card-edit", answers)
+    }
+
+    /// As [`GnuPg::edit_card`], of `--change-pin`.
+    pub fn change_pin(&self, answers: &str) -> anyhow::Result<()> {
+        self.at_the_card("--change-pin", answers)
+    }
+
+    fn at_the_card(&self, command: &str, answers: &str) -> anyhow::Result<()> {
+        let options = ["--no-batch", "--no-tty", "--pinentry-mode", "ask", "--command-fd", "0"];
+        self.run(&[&options[..], &[command]].concat(), answers.as_bytes()).map(drop)
+    }
+
+    /// Whether gpg sees a card in its reader.
+    pub fn sees_a_card(&self) -> bool {
+        self.output(&["--card-status"], b"").is_ok_and(|output| output.status.success())
     }
 
     /// Signs as `user` and returns the signature in one line; `options` come

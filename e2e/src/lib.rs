@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod attacker;
+pub mod card;
 pub mod gnupg;
 pub mod measure;
 pub mod operator;
