@@ -239,7 +239,7 @@ environment:
     MIG_OUTPUT         like -o, where a format can be chosen
     MIG_CONFIRM_ABOVE  ask before more agents than this are asked [default: 1000]
     XDG_CACHE_HOME     where ids of actions are kept for shell completion
-    MIGPGPPASSPHRASE   passphrase of the key, for automation
+    MIGPGPPASSPHRASE   passphrase of the key, or PIN of its card, for automation
     MIGPGPPASSPHRASE_FILE  file whose first line is the passphrase
     HTTPS_PROXY        and HTTP_PROXY, NO_PROXY: the usual ones
     NO_COLOR           no colours; CLICOLOR_FORCE=1: always; CLICOLOR=0: none on

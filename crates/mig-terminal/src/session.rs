@@ -131,6 +131,10 @@ impl Signer for Patient {
         self.0.is_on_card().await
     }
 
+    fn has_terminal(&self) -> bool {
+        self.0.has_terminal()
+    }
+
     async fn sign(&self, data: &[u8]) -> Result<String, SignerError> {
         let mut signing = self.0.sign(data);
         if !io::stderr().is_terminal() || !self.0.is_on_card().await {
@@ -140,9 +144,12 @@ impl Signer for Patient {
             signed = &mut signing => return signed,
             () = tokio::time::sleep(SOON) => {}
         }
-        // Nobody listens when it fails.
-        let notice = "waiting for gpg (touch your key or enter the PIN)...";
-        let _ = writeln!(io::stderr().lock(), "{notice}");
+        // A pinentry on this terminal says itself what it waits for.
+        if !self.0.has_terminal() {
+            // Nobody listens when it fails.
+            let notice = "waiting for gpg (touch your key or enter the PIN)...";
+            let _ = writeln!(io::stderr().lock(), "{notice}");
+        }
         signing.await
     }
 }

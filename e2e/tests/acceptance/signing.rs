@@ -186,7 +186,8 @@ fn a_key_whose_primary_part_is_elsewhere_signs_with_its_subkey() -> anyhow::Resu
     Ok(())
 }
 
-/// What `gpg` says when the key is on a card, in its own status lines.
+/// What `gpg` says when the key is on a card, in its own status lines: where a
+/// card itself would have to be waited for. The suite `card` has one.
 fn card(listing: &str, outcome: &str) -> String {
     format!(
         "#!/bin/bash\nfor word in \"$@\"; do case \"$word\" in\n--list-secret-keys) cat <<'END'\n\
@@ -195,7 +196,7 @@ fn card(listing: &str, outcome: &str) -> String {
 }
 
 #[test]
-fn cards_and_what_is_wrong_with_them_are_told() -> anyhow::Result<()> {
+fn a_card_that_is_slow_or_cannot_be_used_is_told() -> anyhow::Result<()> {
     let Some(desk) = Desk::new()? else { return Ok(()) };
     let key = desk.gpg.generate("ada", ["rsa2048", "sign", "never"], &[])?;
     let listing = format!(
@@ -208,10 +209,9 @@ fn cards_and_what_is_wrong_with_them_are_told() -> anyhow::Result<()> {
         card(&listing, &format!("echo '[GNUPG:] FAILURE sign {}' >&2; exit 2", code + (4 << 24)))
     };
     for (name, code, sentence, hint) in [
-        ("absent", 112, "the smartcard of the key is not present or blocked", "insert the card"),
-        ("blocked", 130, "the smartcard of the key is not present or blocked", "--card-status"),
-        ("pin", 87, "wrong passphrase or PIN", ""),
         ("timeout", 62, "nobody answered in time", "again"),
+        ("blocked", 130, "the PIN of the smartcard is blocked", "gpg --change-pin"),
+        ("unsupported", 119, "gpg cannot use smartcards", "install scdaemon"),
     ] {
         let gpg = desk.script(name, &failure(code))?.display().to_string();
         is_refused(&desk.sign(key.as_str(), &[("MIG_GPG", &gpg)])?, 3, sentence, hint)?;

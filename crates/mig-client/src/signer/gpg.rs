@@ -3,20 +3,27 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mig_runtime::Secret;
 use mig_sign::oneline;
 use mig_types::Fingerprint;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use super::card::{Card, CardState};
+use super::listing::{Key, read_keys, read_listing};
 use super::{Signer, SignerError};
 use crate::config::ClientConfig;
 
 /// Longest complaint of gpg that is passed on, in characters.
 const MAX_COMPLAINT: usize = 2000;
+
+/// How long a reader may take to say what is in it. Nobody is asked anything.
+const READER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Signs by running `gpg`.
 pub struct GpgSigner {
@@ -27,16 +34,11 @@ pub struct GpgSigner {
     keyid: String,
     passphrase: Option<Secret<String>>,
     key: OnceCell<Key>,
-}
-
-/// What gpg knows about the key.
-#[derive(Debug, Clone)]
-struct Key {
-    primary: Fingerprint,
-    /// The value of `--local-user`.
-    user: String,
-    /// Whether its secret part is on a card.
-    on_card: bool,
+    /// Whether the card has refused our passphrase: a second time would bring it
+    /// nearer to being blocked, and tell nothing new.
+    refused: AtomicBool,
+    /// Whether a pinentry has drawn on the terminal since gpg was started.
+    draws: AtomicBool,
 }
 
 impl GpgSigner {
@@ -52,6 +54,8 @@ impl GpgSigner {
             keyid: keyid.into(),
             passphrase: None,
             key: OnceCell::new(),
+            refused: AtomicBool::new(false),
+            draws: AtomicBool::new(false),
         }
     }
 
@@ -131,6 +135,59 @@ impl GpgSigner {
         Ok(text.lines().next().unwrap_or_default().to_owned())
     }
 
+    /// The card that the key is on, and where it is; `None` for a key that is on
+    /// none. Asks nobody for a PIN.
+    ///
+    /// # Errors
+    ///
+    /// When gpg cannot be run or knows no such key.
+    pub async fn card(&self) -> Result<Option<Card>, SignerError> {
+        let Some(serial) = self.key().await?.card.clone() else { return Ok(None) };
+        let state = self.card_state(&serial).await?;
+        Ok(Some(Card { serial, state }))
+    }
+
+    async fn card_state(&self, serial: &str) -> Result<CardState, SignerError> {
+        let status = self.run(&["--with-colons", "--card-status"], b"");
+        let output = match tokio::time::timeout(READER_PATIENCE, status).await {
+            Ok(output) => output?,
+            Err(_) => return Err(SignerError::Card),
+        };
+        let listing = String::from_utf8_lossy(&output.stdout);
+        let talk = String::from_utf8_lossy(&output.stderr);
+        Ok(CardState::read(&listing, &talk, serial))
+    }
+
+    /// What a failure means for a key on this card. gpg's own word for it
+    /// depends on who noticed: without the card it may be a pinentry that is
+    /// missing, to ask for the card.
+    async fn explain(&self, error: SignerError, serial: &str) -> SignerError {
+        let is_wrong = matches!(error, SignerError::BadPassphrase);
+        if is_wrong && self.passphrase.is_some() {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        match error {
+            SignerError::BadPassphrase
+            | SignerError::NoPinentry
+            | SignerError::Card
+            | SignerError::CardAbsent { .. }
+            | SignerError::Gpg { .. } => {}
+            other => return other,
+        }
+        match self.card_state(serial).await {
+            Ok(CardState::Absent) => SignerError::CardAbsent { serial: Some(serial.to_owned()) },
+            Ok(CardState::Other { serial: found }) => {
+                SignerError::OtherCard { serial: serial.to_owned(), found }
+            }
+            Ok(CardState::Unsupported) => SignerError::NoCards,
+            Ok(CardState::Present { tries: Some(0) }) => SignerError::CardBlocked,
+            Ok(CardState::Present { tries }) if is_wrong => SignerError::BadPin { left: tries },
+            _ if is_wrong => SignerError::BadPin { left: None },
+            // It has been put in since.
+            _ => error,
+        }
+    }
+
     fn of_config(config: &ClientConfig, keyid: String) -> Self {
         let usual = std::env::var_os("GNUPGHOME").map(PathBuf::from);
         let usual = usual.or_else(|| config.home.as_ref().map(|home| home.join(".gnupg")));
@@ -187,9 +244,23 @@ impl GpgSigner {
                 let _ = stdin.shutdown().await;
             }
         };
-        // Both at once: gpg may write before it has read everything.
-        let ((), output) = tokio::join!(write, child.wait_with_output());
-        output.map_err(start)
+        self.draws.store(false, Ordering::Relaxed);
+        let talk = child.stderr.take();
+        let listen = async {
+            let mut talk = BufReader::new(talk?);
+            let mut heard = Vec::new();
+            // What cannot be read any more has ended.
+            while talk.read_until(b'\n', &mut heard).await.is_ok_and(|read| read > 0) {
+                if draws_on_the_terminal(heard.split_inclusive(|byte| *byte == b'\n').next_back()) {
+                    self.draws.store(true, Ordering::Relaxed);
+                }
+            }
+            Some(heard)
+        };
+        // All at once: gpg may write before it has read everything.
+        let ((), heard, output) = tokio::join!(write, listen, child.wait_with_output());
+        let output = output.map_err(start)?;
+        Ok(Output { stderr: heard.unwrap_or_default(), ..output })
     }
 }
 
@@ -200,11 +271,18 @@ impl Signer for GpgSigner {
     }
 
     async fn is_on_card(&self) -> bool {
-        self.key().await.is_ok_and(|key| key.on_card)
+        self.key().await.is_ok_and(|key| key.card.is_some())
+    }
+
+    fn has_terminal(&self) -> bool {
+        self.draws.load(Ordering::Relaxed)
     }
 
     async fn sign(&self, data: &[u8]) -> Result<String, SignerError> {
         let key = self.key().await?;
+        if self.refused.load(Ordering::Relaxed) {
+            return Err(SignerError::BadPin { left: None });
+        }
         // Preferences instead of a fixed hash: the large curves refuse SHA-256.
         let mut arguments = vec![
             "--no-armor",
@@ -228,60 +306,28 @@ impl Signer for GpgSigner {
         arguments.extend(["--detach-sign", "--output", "-"]);
         let input = with_passphrase.as_ref().map_or(data, |input| input.expose().as_slice());
         let output = self.run(&arguments, input).await?;
-        check_status(&output)?;
+        if let Err(error) = check_status(&output) {
+            return Err(match &key.card {
+                Some(serial) => self.explain(error, serial).await,
+                None => error,
+            });
+        }
         let line = oneline::from_binary(&output.stdout);
         oneline::to_binary(&line).map_err(SignerError::Output)?;
         Ok(line)
     }
 }
 
-/// The primary key and which of its parts signs, from `--with-colons` output.
-fn read_listing(listing: &str) -> Option<Key> {
-    let mut lines = listing.lines().skip_while(|line| !line.starts_with("sec"));
-    let secret: Vec<&str> = lines.next()?.split(':').collect();
-    let fingerprint = lines.find(|line| line.starts_with("fpr:"))?.split(':').nth(9)?;
-    let primary: Fingerprint = fingerprint.parse().ok()?;
-    // Lower-case letters are what this very key may do; `#` says that its
-    // secret part is elsewhere.
-    let signs = secret.get(11).is_some_and(|capabilities| capabilities.contains('s'));
-    let token = secret.get(14).copied().unwrap_or_default();
-    let here = token != "#";
-    // A card's serial number; `+` is a key on disk.
-    let on_card = !matches!(token, "" | "#" | "+");
-    // gpg prefers a signing subkey, which agents may not know: their copies of
-    // the public key are as old as their installation.
-    let user = if signs && here { format!("{primary}!") } else { primary.to_string() };
-    Some(Key { primary, user, on_card })
-}
-
-/// Keys of a `--with-colons` listing that are neither revoked nor expired.
-fn read_keys(listing: &str) -> Vec<(String, String)> {
-    let mut keys: Vec<(String, String)> = Vec::new();
-    let mut wanted = false;
-    for line in listing.lines() {
-        let fields: Vec<&str> = line.split(':').collect();
-        let field = |at: usize| fields.get(at).copied().unwrap_or_default();
-        match field(0) {
-            "sec" => {
-                wanted = !matches!(field(1), "r" | "e" | "d" | "i");
-                if wanted {
-                    keys.push((String::new(), String::new()));
-                }
-            }
-            "ssb" => wanted = false,
-            kind @ ("fpr" | "uid") if wanted => {
-                let Some((fingerprint, user)) = keys.last_mut() else { continue };
-                let place = if kind == "fpr" { fingerprint } else { user };
-                // The first one is the primary key's, or the main one.
-                if place.is_empty() {
-                    field(9).clone_into(place);
-                }
-            }
-            _ => {}
-        }
-    }
-    keys.retain(|(fingerprint, _)| !fingerprint.is_empty());
-    keys
+/// Whether a line of status says that a pinentry for terminals was started.
+fn draws_on_the_terminal(line: Option<&[u8]>) -> bool {
+    let line = String::from_utf8_lossy(line.unwrap_or_default());
+    // PINENTRY_LAUNCHED <pid>[:<extra>] <flavor> …
+    let flavor = line.strip_prefix("[GNUPG:] PINENTRY_LAUNCHED ").and_then(|rest| {
+        let flavor = rest.split_whitespace().nth(1)?;
+        // A graphical one that found no screen says so: `gtk2:curses`.
+        flavor.rsplit(':').next().map(str::to_owned)
+    });
+    flavor.is_some_and(|flavor| matches!(flavor.as_str(), "curses" | "tty"))
 }
 
 /// Reads the status lines of a signing run.
@@ -305,6 +351,9 @@ fn check_status(output: &Output) -> Result<(), SignerError> {
     Err(failure(&status).unwrap_or_else(|| SignerError::Gpg { message: complaint(&text) }))
 }
 
+/// The system's `ENOTTY`, as GnuPG numbers it everywhere.
+const NOT_A_TERMINAL: u32 = 0x8066;
+
 /// Makes sense of gpg's failure codes: the low 16 bits are the reason.
 fn failure(status: &[Vec<&str>]) -> Option<SignerError> {
     let word = |name: &str| status.iter().find(|words| words.first() == Some(&name));
@@ -317,9 +366,14 @@ fn failure(status: &[Vec<&str>]) -> Option<SignerError> {
         Some(54) => Some(SignerError::Unusable),
         Some(62) => Some(SignerError::Timeout),
         Some(77) => Some(SignerError::NoAgent),
-        Some(85) => Some(SignerError::NoPinentry),
+        // The second is the system's: a pinentry for terminals found none.
+        Some(85 | NOT_A_TERMINAL) => Some(SignerError::NoPinentry),
         Some(99) => Some(SignerError::Cancelled),
-        Some(112 | 130) => Some(SignerError::Card),
+        // It failed, was reset, was taken out, is none.
+        Some(108..=111) => Some(SignerError::Card),
+        Some(112) => Some(SignerError::CardAbsent { serial: None }),
+        Some(119) => Some(SignerError::NoCards),
+        Some(130) => Some(SignerError::CardBlocked),
         _ => word("INV_SGNR").map(|_| SignerError::Unusable),
     }
 }
@@ -371,41 +425,17 @@ fn terminal_name() -> Option<String> {
 mod tests {
     use super::*;
 
-    const FINGERPRINT: &str = "2466BA175C45F967CD20A06B09C0241F854718C7";
-
-    fn listing(capabilities: &str, token: &str) -> String {
-        format!(
-            "tru::1:1:0:3:1:5\nsec:u:2048:1:09C0241F854718C7:1:::u:::{capabilities}:::{token}:::23::0:\n\
-             fpr:::::::::{FINGERPRINT}:\ngrp:::::::::X:\nuid:u::::1::Y::t <t@example.net>:::::::::0:\n\
-             ssb:u:2048:1:AAAA:1::::::s:::+:::23:\nfpr:::::::::0000000000000000000000000000000000000000:\n"
-        )
-    }
-
     #[test]
-    fn the_primary_key_signs_when_it_can() {
-        for (capabilities, token, user) in [
-            ("scESC", "+", format!("{FINGERPRINT}!")),
-            ("scESC", "D2760001240100000006", format!("{FINGERPRINT}!")),
-            ("scESC", "#", FINGERPRINT.to_owned()),
-            ("cSC", "+", FINGERPRINT.to_owned()),
+    fn a_pinentry_on_the_terminal_is_told_from_others() {
+        for (line, draws) in [
+            ("", false),
+            ("[GNUPG:] PINENTRY_LAUNCHED 3   \n", false),
+            ("[GNUPG:] PINENTRY_LAUNCHED 7 gnome3 1.2.1 :0 xterm -\n", false),
+            ("[GNUPG:] PINENTRY_LAUNCHED 7 curses 1.2.1 - xterm - - 0/0 -\n", true),
+            ("[GNUPG:] PINENTRY_LAUNCHED 7 gtk2:curses 1.2.1 - xterm -\n", true),
         ] {
-            let key = read_listing(&listing(capabilities, token)).unwrap();
-            assert_eq!(key.primary.as_str(), FINGERPRINT);
-            assert_eq!(key.user, user, "{capabilities} {token}");
+            assert_eq!(draws_on_the_terminal(Some(line.as_bytes())), draws, "{line}");
         }
-        for text in ["", "sec", "sec:u\nfpr:x", "fpr:::::::::x:"] {
-            assert!(read_listing(text).is_none(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn keys_that_are_over_are_not_listed() {
-        let other = "sec:e:2048:1:09C0241F854718C8:1:::u:::sc:::+:::23::0:\nfpr:::::::::AB:\n\
-                     uid:e::::1::Y::old <o@example.net>:::::::::0:\n";
-        let text = format!("{}{other}", listing("scESC", "+"));
-        let expected = [(FINGERPRINT.to_owned(), "t <t@example.net>".to_owned())];
-        assert_eq!(read_keys(&text), expected);
-        assert!(read_keys("sec\nuid:u").is_empty());
     }
 
     #[test]
@@ -418,7 +448,11 @@ mod tests {
             ("FAILURE sign 100663382", "None"),
             ("FAILURE sign", "None"),
             ("INV_SGNR 9 x", "Unusable"),
-            ("FAILURE sign 100663408", "Card"),
+            ("FAILURE sign 100663408", "CardAbsent"),
+            ("FAILURE sign 100663404", "Card"),
+            ("FAILURE sign 100663426", "CardBlocked"),
+            ("FAILURE sign 67108983", "NoCards"),
+            ("FAILURE sign 83918950", "NoPinentry"),
         ] {
             let error = failure(&status(line));
             assert!(format!("{error:?}").contains(name), "{line}: {error:?}");

@@ -1,6 +1,8 @@
 //! Who signs for the user: their own `gpg`, or a key in this process.
 
+mod card;
 mod gpg;
+mod listing;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use mig_types::Fingerprint;
 
 use crate::config::ClientConfig;
 
+pub use card::{Card, CardState};
 pub use gpg::GpgSigner;
 
 /// Signs bytes as one person.
@@ -27,6 +30,12 @@ pub trait Signer: Send + Sync {
 
     /// Whether the key is on a card, which may want to be touched.
     async fn is_on_card(&self) -> bool {
+        false
+    }
+
+    /// Whether somebody draws on our terminal at this moment, to ask for a
+    /// passphrase: whoever else writes there spoils the picture.
+    fn has_terminal(&self) -> bool {
         false
     }
 }
@@ -45,6 +54,8 @@ pub enum SignerError {
     NoPublicKey { user: String },
     #[error("wrong passphrase or PIN")]
     BadPassphrase,
+    #[error("wrong PIN{}", tries(*.left))]
+    BadPin { left: Option<u8> },
     #[error("signing was cancelled")]
     Cancelled,
     #[error("nobody answered in time when the key was asked for")]
@@ -53,7 +64,15 @@ pub enum SignerError {
     NoPinentry,
     #[error("gpg cannot reach its agent")]
     NoAgent,
-    #[error("the smartcard of the key is not present or blocked")]
+    #[error("the smartcard of the key{} is not in a reader", number(serial.as_deref()))]
+    CardAbsent { serial: Option<String> },
+    #[error("the smartcard in the reader is {found}, and the key is on {serial}")]
+    OtherCard { serial: String, found: String },
+    #[error("the PIN of the smartcard is blocked: it was wrong too often")]
+    CardBlocked,
+    #[error("gpg cannot use smartcards")]
+    NoCards,
+    #[error("the smartcard failed")]
     Card,
     #[error("the secret key cannot be used for signing")]
     Unusable,
@@ -83,7 +102,19 @@ impl SignerError {
             }
             Self::Timeout => Some("try again, and answer the pinentry or touch the card"),
             Self::NoAgent => Some("try gpgconf --launch gpg-agent"),
-            Self::Card => Some("insert the card and try gpg --card-status"),
+            Self::BadPin { .. } => Some(
+                "try again with the card's PIN, or set MIGPGPPASSPHRASE to it; too many block it",
+            ),
+            Self::CardAbsent { .. } => Some(
+                "insert it and try again; if gpg --card-status does not show it, pcscd does not \
+                 run or another program has the card",
+            ),
+            Self::OtherCard { .. } => Some("insert the key's card, or change gpg.keyid"),
+            Self::CardBlocked => {
+                Some("gpg --change-pin, 2 (unblock) sets a new PIN with the help of the Admin PIN")
+            }
+            Self::NoCards => Some("install scdaemon"),
+            Self::Card => Some("take the card out, insert it again and try gpg --card-status"),
             Self::Unusable => Some("the key may have expired: see gpg --list-secret-keys"),
             Self::WeakHash { .. } => Some("remove digest-algo from gpg.conf"),
             Self::ReadKey { .. } => {
@@ -97,6 +128,19 @@ impl SignerError {
             }
             _ => None,
         }
+    }
+}
+
+fn number(serial: Option<&str>) -> String {
+    serial.map(|serial| format!(", {serial},")).unwrap_or_default()
+}
+
+/// What a card takes before it is blocked.
+fn tries(left: Option<u8>) -> String {
+    match left {
+        Some(1) => "; one more blocks the card".to_owned(),
+        Some(left) => format!("; the card takes {left} more"),
+        None => String::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is on the investigator's own machine: configuration, key and `gpg`.
 
+use mig_client::signer::CardState;
 use mig_client::{GpgSigner, Signer, SignerError};
 use mig_sign::keyring;
 use mig_sign::sign::SecretKey;
@@ -60,6 +61,9 @@ pub(super) async fn key(session: &Session, findings: &mut Findings) {
         Ok(armored) => judge(&armored, session, findings),
         Err(text) => findings.note(Hop::Key, text),
     }
+    if config.signing_key.is_none() {
+        card(session, findings).await;
+    }
     if findings.is_broken(Hop::Key) {
         return;
     }
@@ -84,6 +88,36 @@ async fn gpg(session: &Session, findings: &mut Findings) -> bool {
         return false;
     }
     true
+}
+
+/// Whether the card of the key, if it is on one, is there and lets itself be
+/// used.
+async fn card(session: &Session, findings: &mut Findings) {
+    let card = match GpgSigner::from_config(&session.config) {
+        Ok(signer) => signer.card().await,
+        Err(error) => Err(error),
+    };
+    let card = match card {
+        Ok(Some(card)) => card,
+        Ok(None) => return,
+        Err(error) => return refused(error, findings),
+    };
+    let serial = card.serial;
+    match card.state {
+        CardState::Present { tries: Some(0) } => refused(SignerError::CardBlocked, findings),
+        CardState::Present { tries: Some(1) } => {
+            findings.ok(Hop::Key, format!("its card, {serial}, is in the reader"));
+            findings.note(Hop::Key, "one more wrong PIN blocks the card");
+        }
+        CardState::Other { serial: found } => {
+            refused(SignerError::OtherCard { serial, found }, findings);
+        }
+        CardState::Absent => {
+            refused(SignerError::CardAbsent { serial: Some(serial) }, findings);
+        }
+        CardState::Unsupported => refused(SignerError::NoCards, findings),
+        _ => findings.ok(Hop::Key, format!("its card, {serial}, is in the reader")),
+    }
 }
 
 /// The public half of the key, armored; or why it is not to be had.
@@ -140,6 +174,7 @@ fn refused(error: SignerError, findings: &mut Findings) {
         SignerError::Start { .. }
         | SignerError::NoPinentry
         | SignerError::NoAgent
+        | SignerError::NoCards
         | SignerError::Gpg { .. }
         | SignerError::WeakHash { .. }
         | SignerError::Output(_) => Hop::Gpg,
