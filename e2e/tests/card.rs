@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use mig_e2e::card::{Card, Reader};
@@ -20,6 +20,8 @@ use mig_types::{Acl, AclEntry, Fingerprint};
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// Later than `mig` says that it waits for a card.
+const NOTICE: Duration = Duration::from_millis(2500);
 
 /// What a person has set who signs at a desk without a terminal, or has not.
 const UNSET: [&str; 10] = [
@@ -401,8 +403,11 @@ fn a_terminal_shows_what_the_card_needs() -> anyhow::Result<()> {
 
     let mut terminal = Terminal::start(&desk.signing(&key)?, 100)?;
     terminal.wait("insert the card")?;
+    let shown = Instant::now();
     desk.reader.insert()?;
     desk.settle()?;
+    // By then whoever is not asked is told what is waited for.
+    until("the notice's time", PATIENCE, || (shown.elapsed() > NOTICE).then_some(()))?;
     terminal.keys("\r")?;
     terminal.wait("unlock the card")?;
     terminal.keys(&format!("{}\r", Card::PIN))?;
