@@ -144,8 +144,9 @@ fn generator(lab: &Lab, file: &str) -> anyhow::Result<()> {
     assert!(rows[1].starts_with("web1,success,file,true,\""), "{csv:#?}");
     assert_eq!(rows.len(), 2, "{csv:#?}");
     let json = lab.expect(0, ALICE, &["results", &id, "--ndjson"], &[])?;
-    let command: serde_json::Value = serde_json::from_str(json.stdout.trim())?;
-    assert_eq!(command["status"], "success");
+    let (result, summary) = json.stdout.trim().split_once('\n').context("no two lines")?;
+    assert!(result.starts_with(&format!("{{\"type\":\"result\",\"action\":{id},")), "{json:#?}");
+    assert!(summary.starts_with("{\"type\":\"summary\",\"schema\":1,"), "{json:#?}");
     lab.expect(
         0,
         ALICE,

@@ -223,8 +223,10 @@ fn json(platform: &TestPlatform, etc: &str) -> anyhow::Result<()> {
     let outcome = platform.mig("bob", &["file", "--json", "-path", etc, "-name", "^group$"])?;
     assert_eq!(outcome.code, Some(0), "{outcome:#?}");
     let document: serde_json::Value = serde_json::from_str(&outcome.stdout)?;
-    assert_eq!(document["action"]["counters"]["success"], 3);
-    assert_eq!(document["commands"].as_array().map(Vec::len), Some(3));
+    let summary = &document["summary"];
+    assert_eq!((&summary["counters"]["success"], &summary["found"]), (&3.into(), &3.into()));
+    assert_eq!(summary["complete"], true);
+    assert_eq!(document["results"].as_array().map(Vec::len), Some(3));
     Ok(())
 }
 

@@ -57,14 +57,16 @@ pub(crate) async fn action(
     let end = match watch.run(api, globals.timeout, output, shutdown).await {
         Ok(end) => end,
         Err(failure) => {
-            // What came is shown.
-            watch.printer.finish(output)?;
+            // What came is shown; whoever reads no more is not written to again.
+            if !failure.is_closed_pipe() {
+                watch.printer.end(&watch.latest, false, output)?;
+            }
             return Err(failure);
         }
     };
     let code = watch.conclude(end, globals, output)?;
     if globals.render != Render::Text {
-        let commands = watch.printer.take_kept();
+        let commands = watch.printer.take_mapped();
         render::results(registry, api, &watch.latest, &commands, globals, output).await?;
     }
     Ok(code)
@@ -166,7 +168,7 @@ impl Watch<'_> {
         let took = duration::format(self.started.elapsed());
         output.paint(Paint::Blue, &format!("{percent:.1}% done in {took}"));
         output.paint(Paint::Blue, &progress::counters(&counters));
-        self.printer.summary(&self.latest, output)?;
+        self.printer.summary(&self.latest, end == End::Over, output)?;
         if end == End::Over && self.latest.status == Some(ActionStatus::Invalid) {
             let reason = self.refused.as_deref().unwrap_or("no agent matched, or it had expired");
             let message = format!("action {id} was not run: {reason}");

@@ -149,10 +149,27 @@ formats:
     table   columns as wide as the terminal has room for; what does not fit is cut, or
             left out unless --columns names it
     json    one document: a list has all its things in one array
-    ndjson  one document a line; results as they come, a command with all its results
+    ndjson  one document a line
     csv     rows with the quoting of RFC 4180, lines that end with a line feed
     name    one name or id a line, for pipes: agents by name, the rest by id; of
             results the agents that have some
+
+results in json and ndjson are all there are, whatever -show says:
+    {\"type\":\"result\",\"action\":6884999430150,\"command\":6884999495681,
+     \"agent\":{\"id\":6884999362561,\"name\":\"web1.example.net\"},\"status\":\"success\",
+     \"operation\":0,\"module\":\"file\",\"found\":true,\"elements\":{...},\"statistics\":{...},
+     \"errors\":[]}
+    {\"type\":\"summary\",\"schema\":1,\"action\":6884999430150,\"status\":\"completed\",
+     \"counters\":{\"sent\":3,\"done\":3,\"success\":2,\"timeout\":1},\"results\":3,\"found\":1,
+     \"notfound\":1,\"unsuccessful\":{\"timeout\":[\"db4.example.net\"]},\"complete\":true}
+    ndjson  a result as soon as it is there, one for each operation of each agent; the
+            summary is the last line
+    json    {\"results\":[...],\"summary\":{...}} with the same objects
+    An agent without any answer (it expired, was cancelled, ran out of time) has one
+    result in which operation and module are null. found, notfound and the agents of
+    unsuccessful are all agents told of; results counts the lines before the summary.
+    complete is false when something is missing: following was stopped, or broke off,
+    or the action still runs.
 
 options:
     -o, --output <format>  MIG_OUTPUT when it is missing, else text

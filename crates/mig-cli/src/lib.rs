@@ -6,6 +6,7 @@ mod globals;
 mod help;
 mod launch;
 mod local;
+mod parts;
 mod print;
 mod recreate;
 mod render;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mig_host::LocalHost;
 use mig_module::{Budget, Registry};
-use mig_types::{Action, Agent, Command, CommandStatus, Operation};
+use mig_types::{Action, ActionStatus, Agent, Command, CommandStatus, Operation};
 use serde_json::Value;
 
 use crate::globals::{Globals, Show};
@@ -29,32 +29,32 @@ pub(crate) fn run(
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let budget = Budget::new(None, (cores / 2).max(1));
     let result = module.run_json(&host, parameters, &budget);
-    match globals.form.format {
-        Format::Text => {
-            let lines = module
-                .print(&result, globals.show == Show::Found)
-                .map_err(|error| Failure::other(error.one_line()))?;
-            for line in lines {
-                output.line(&line)?;
-            }
+    if globals.form.format == Format::Text {
+        let lines = module
+            .print(&result, globals.show == Show::Found)
+            .map_err(|error| Failure::other(error.one_line()))?;
+        for line in lines {
+            output.line(&line)?;
         }
-        Format::Json | Format::NdJson => {
-            let text = serde_json::to_string(&result).unwrap_or_default();
-            output.line(&text)?;
-        }
-        Format::Table | Format::Csv | Format::Name => {
-            let operation = Operation { module: module.name().to_owned(), ..Operation::default() };
-            let command = Command {
-                agent: Agent { name: TARGET.to_owned(), ..Agent::default() },
-                action: Action { operations: Some(vec![operation]), ..Action::default() },
-                status: if result.success { CommandStatus::Success } else { CommandStatus::Failed },
-                results: Some(vec![result.clone()]),
-                ..Command::default()
-            };
-            let mut printer = Printer::new(registry, globals)?;
-            printer.command(command, output)?;
-            printer.finish(output)?;
-        }
+    } else {
+        let status = if result.success { CommandStatus::Success } else { CommandStatus::Failed };
+        let operation = Operation { module: module.name().to_owned(), ..Operation::default() };
+        let mut action = Action {
+            operations: Some(vec![operation]),
+            status: Some(ActionStatus::Completed),
+            ..Action::default()
+        };
+        action.counters.add(status, 1);
+        let command = Command {
+            agent: Agent { name: TARGET.to_owned(), ..Agent::default() },
+            action: action.clone(),
+            status,
+            results: Some(vec![result.clone()]),
+            ..Command::default()
+        };
+        let mut printer = Printer::new(registry, globals)?;
+        printer.command(command, output)?;
+        printer.end(&action, true, output)?;
     }
     if globals.show == Show::Found {
         for error in result.errors.iter().flatten() {

@@ -109,6 +109,8 @@ impl Progress {
 
 /// Both streams, with what may be done to each.
 pub struct Output {
+    /// Data that is not written to standard output.
+    kept: Option<Vec<u8>>,
     stderr_terminal: bool,
     color: bool,
     /// Errors only.
@@ -127,6 +129,7 @@ impl Default for Output {
 impl Output {
     pub fn new() -> Self {
         let mut output = Self {
+            kept: None,
             stderr_terminal: io::stderr().is_terminal(),
             color: false,
             quiet: false,
@@ -135,6 +138,17 @@ impl Output {
         };
         output.set_color(Color::Auto);
         output
+    }
+
+    /// One that keeps data until it is taken, and says nothing but errors: for tests.
+    pub fn kept() -> Self {
+        Self { kept: Some(Vec::new()), quiet: true, ..Self::new() }
+    }
+
+    /// The data of [`Output::kept`].
+    pub fn take_data(&mut self) -> String {
+        let data = self.kept.as_mut().map(std::mem::take).unwrap_or_default();
+        String::from_utf8_lossy(&data).into_owned()
     }
 
     pub fn set_color(&mut self, color: Color) {
@@ -167,6 +181,10 @@ impl Output {
     /// One line of data.
     pub fn line(&mut self, text: &str) -> Result<(), Failure> {
         self.clear_progress();
+        if let Some(kept) = &mut self.kept {
+            writeln!(kept, "{text}")?;
+            return Ok(());
+        }
         let mut stdout = io::stdout().lock();
         writeln!(stdout, "{text}")?;
         stdout.flush()?;
@@ -175,6 +193,10 @@ impl Output {
 
     /// Data as it is, without a line end.
     pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(text.as_bytes());
+            return Ok(());
+        }
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()?;

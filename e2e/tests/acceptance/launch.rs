@@ -142,8 +142,9 @@ fn a_hostile_file_name_does_not_reach_the_terminal() -> anyhow::Result<()> {
 
     // For programs the name is what it is.
     let lines = lab.mig(&["results", &id, "--ndjson"])?;
-    let command: serde_json::Value = serde_json::from_str(lines.stdout.trim())?;
-    let found = command["results"][0]["elements"]["s1"][0]["file"].as_str().unwrap_or_default();
+    let line = lines.stdout.lines().next().unwrap_or_default();
+    let result: serde_json::Value = serde_json::from_str(line)?;
+    let found = result["elements"]["s1"][0]["file"].as_str().unwrap_or_default();
     assert_eq!(found, format!("{at}/{name}"));
     ensure!(!lines.stdout.contains(['\u{1b}', '\u{9b}']), "{lines:#?}");
     let rows = lab.mig(&["results", &id, "--csv"])?;

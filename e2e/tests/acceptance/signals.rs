@@ -71,12 +71,41 @@ fn ctrl_c_while_following_leaves_what_came_and_the_action_running() -> anyhow::R
     ] {
         terminal.wait(text)?;
     }
+    told_to_programs(&lab, &id, &at)?;
     // It goes on, for whoever follows it then.
     let args = ["follow", &id, "--timeout", "1s"];
     let again = lab.mig(&args)?;
     ensure!(again.code == Some(0) && again.stdout.starts_with("web1 "), "{again:#?}");
     ensure!(again.stderr.contains("the time to follow is over"), "{again:#?}");
     console_stays(&lab, &id)
+}
+
+/// Programs are told what came, and that it is not everything.
+fn told_to_programs(lab: &Lab, id: &str, at: &str) -> anyhow::Result<()> {
+    let summary = format!("{{\"type\":\"summary\",\"schema\":1,\"action\":{id},");
+    let rest = "\"found\":1,\"notfound\":0,\"unsuccessful\":{},\"complete\":false}";
+    for (format, end) in [("ndjson", ""), ("json", "}")] {
+        let mut terminal = lab.terminal("mig", &["follow", id, "-o", format], 1000)?;
+        if format == "ndjson" {
+            // As it came, and not when all have.
+            terminal.wait(&format!("{at}/passwd"))?;
+            ensure!(!terminal.raw().contains("summary"), "{}", terminal.raw());
+        } else {
+            terminal.wait("Following action ID ")?;
+            terminal.wait(" 1 / 2 [")?;
+        }
+        terminal.keys(CTRL_C)?;
+        ensure!(terminal.end()?.success(), "{}", terminal.raw());
+        terminal.wait(&summary)?;
+        terminal.wait(&format!("{rest}{end}"))?;
+    }
+    // So they are when nobody follows any more.
+    for args in [&["results", id][..], &["follow", id, "--timeout", "1s"]] {
+        let told = lab.mig(&[args, &["-o", "ndjson"]].concat())?;
+        ensure!(told.code == Some(0) && told.stdout.lines().count() == 2, "{told:#?}");
+        ensure!(told.stdout.ends_with(&format!("{rest}\n")), "{told:#?}");
+    }
+    Ok(())
 }
 
 /// In the console ctrl-c ends what it does, and never the console.

@@ -103,7 +103,8 @@ fn first_lines(lab: &Lab) -> anyhow::Result<()> {
 
 /// When the only answer to an action was stored.
 fn stored(lab: &Lab, id: &str) -> anyhow::Result<Timestamp> {
-    let lines = lab.mig(&["results", id, "--ndjson"])?;
+    let conditions = format!("actionid={id} status=success");
+    let lines = lab.mig(&["command", "list", &conditions, "--ndjson"])?;
     let commands: Vec<mig_types::Command> = lines
         .stdout
         .lines()
@@ -159,13 +160,18 @@ fn ten_thousand(lab: &Lab) -> anyhow::Result<()> {
         let said = std::fs::read_to_string(&errors)?;
         ensure!(said.contains("10000 agents have found results"), "{said}");
     }
-    let lines = print(&["results", ACTION, "--ndjson"])?;
-    let mut ids = BTreeSet::new();
-    for line in lines.lines() {
-        let command: serde_json::Value = serde_json::from_str(line)?;
-        ids.insert(command["id"].as_u64().context("no id")?);
+    for word in ["results", "follow"] {
+        let lines = print(&[word, ACTION, "--ndjson"])?;
+        let mut ids = BTreeSet::new();
+        let (results, summary) = lines.trim_end().rsplit_once('\n').context("no lines")?;
+        for line in results.lines() {
+            let result: serde_json::Value = serde_json::from_str(line)?;
+            ids.insert(result["command"].as_u64().context("no command")?);
+        }
+        assert_eq!((results.lines().count(), ids.len()), (COMMANDS, COMMANDS));
+        let summary: serde_json::Value = serde_json::from_str(summary)?;
+        assert_eq!((&summary["found"], &summary["results"]), (&COMMANDS.into(), &COMMANDS.into()));
     }
-    assert_eq!((lines.lines().count(), ids.len()), (COMMANDS, COMMANDS));
     let rows = print(&["results", ACTION, "--csv"])?;
     assert_eq!(rows.lines().count(), COMMANDS + 1);
 

@@ -34,6 +34,7 @@ fn every_word_prints_what_it_has_in_every_format() -> anyhow::Result<()> {
     let id = lab.expect(0, ALICE, &question, &[])?.stdout.trim().to_owned();
     let followed = lab.expect(0, ALICE, &["follow", &id, "-o", "csv"], &[])?;
     ensure!(records(&followed.stdout)?.len() == 3, "{followed:#?}");
+    answers(&lab, &id, &at)?;
     let words = words(&lab, &id)?;
     for (words, text) in &words {
         formats(&lab, words, text)?;
@@ -210,6 +211,70 @@ fn rows(lab: &Lab, id: &str) -> anyhow::Result<()> {
     lab.expect(2, ALICE, &["agents", "-o", "yaml"], &["text, table, json, ndjson, csv or name"])?;
     lab.expect(2, ALICE, &["action", "export", id, "-o", "csv"], &["printed as text or json"])?;
     lab.expect(2, ALICE, &["config", "macros", "--json"], &["printed as text"])?;
+    Ok(())
+}
+
+/// What programs are told of results: a line for each answer, and one for all.
+fn answers(lab: &Lab, id: &str, at: &str) -> anyhow::Result<()> {
+    let told = |args: &[&str]| -> anyhow::Result<Vec<Value>> {
+        let lines = lab.expect(0, ALICE, &[args, &["-o", "ndjson"]].concat(), &[])?.stdout;
+        let lines: Vec<Value> =
+            lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let whole = lab.expect(0, ALICE, &[args, &["-o", "json"]].concat(), &[])?.stdout;
+        let whole: Value = serde_json::from_str(&whole)?;
+        let results = whole["results"].as_array().context("no results")?;
+        let comparable = |value: &Value| {
+            let mut value = value.clone();
+            // A question that is asked twice is another one each time.
+            for name in ["action", "command", "statistics"] {
+                value[name] = Value::Null;
+            }
+            value
+        };
+        let document: Vec<Value> =
+            results.iter().chain([&whole["summary"]]).map(comparable).collect();
+        ensure!(lines.iter().map(comparable).eq(document), "{lines:#?} {whole:#?}");
+        Ok(lines)
+    };
+    let several = ["file", "--search", "a: -path /etc -name ^passwd$ -maxdepth 1"];
+    let two = lab.file("two-operations.json");
+    let printed = lab.expect(0, ALICE, &[&several[..], &["-p"]].concat(), &[])?;
+    let mut action: Value = serde_json::from_str(&printed.stdout)?;
+    let drift = serde_json::json!({ "module": "timedrift", "parameters": { "drift": "" } });
+    action["operations"].as_array_mut().context("no operations")?.push(drift);
+    fs::write(&two, action.to_string())?;
+    for args in [
+        &["results", id][..],
+        &["follow", id],
+        &["action", "results", id],
+        &["action", "follow", id],
+        &["file", "-path", at, "-name", "."],
+        // Whatever is shown to people, programs get everything.
+        &["file", "-show", "notfound", "-path", at, "-name", "."],
+        &["file", "-t", "local", "-path", at, "-name", "."],
+    ] {
+        let lines = told(args)?;
+        ensure!(lines.len() == 2, "{args:?}: {lines:#?}");
+        let (result, summary) = (&lines[0], &lines[1]);
+        ensure!(result["elements"]["s1"].as_array().is_some_and(|found| found.len() == 2));
+        let name = if args.contains(&"local") { "local" } else { "web1" };
+        assert_eq!(result["agent"]["name"], name, "{args:?}");
+        assert_eq!((&result["operation"], &result["module"]), (&0.into(), &"file".into()));
+        assert_eq!(summary["counters"], serde_json::json!({ "sent": 1, "done": 1, "success": 1 }));
+        assert_eq!((&summary["found"], &summary["complete"]), (&1.into(), &true.into()));
+    }
+    let lines = told(&["-i", &two])?;
+    let told_of: Vec<_> = lines.iter().map(|line| (&line["operation"], &line["module"])).collect();
+    let null = Value::Null;
+    let (file, drift) = ("file".into(), "timedrift".into());
+    assert_eq!(told_of, [(&0.into(), &file), (&1.into(), &drift), (&null, &null)]);
+    assert_eq!((&lines[2]["results"], &lines[2]["found"]), (&2.into(), &1.into()));
+    // An agent that refuses is told of, too.
+    let refused = told(&["netstat", "-lp", "1"])?;
+    assert_eq!((&refused[0]["status"], &refused[0]["found"]), (&"failed".into(), &false.into()));
+    ensure!(refused[0]["errors"][0].is_string(), "{refused:#?}");
+    assert_eq!(refused[1]["unsuccessful"], serde_json::json!({ "failed": ["web1"] }));
+    assert_eq!((&refused[1]["notfound"], &refused[1]["complete"]), (&0.into(), &true.into()));
     Ok(())
 }
 

@@ -98,13 +98,11 @@ pub(crate) async fn run(
                 unless_interrupted(shutdown, show::action(registry, rest, output)).await
             }
             ("export", rest) => unless_interrupted(shutdown, show::export(rest, output)).await,
-            ("results", rest) => {
-                unless_interrupted(shutdown, show::results(registry, rest, output)).await
-            }
+            ("results", rest) => show::results(registry, rest, output, shutdown).await,
             ("follow", rest) => show::follow(registry, rest, output, shutdown).await,
             _ => unless_interrupted(shutdown, show::action(registry, rest, output)).await,
         },
-        "results" => unless_interrupted(shutdown, show::results(registry, rest, output)).await,
+        "results" => show::results(registry, rest, output, shutdown).await,
         "follow" => show::follow(registry, rest, output, shutdown).await,
         "agents" => show::agents(rest, output, shutdown).await,
         "agent" => agent::agent(rest, output, shutdown).await,
@@ -141,10 +139,10 @@ fn verb(line: &[String]) -> (&str, &[String]) {
 }
 
 /// Ctrl-C ends what only reads, and says so in the exit code.
-async fn unless_interrupted(
+async fn unless_interrupted<T>(
     shutdown: &Shutdown,
-    work: impl Future<Output = Result<u8, Failure>>,
-) -> Result<u8, Failure> {
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     tokio::select! {
         done = work => done,
         () = shutdown.requested() => Err(Failure::new(code::INTERRUPTED, "interrupted")),

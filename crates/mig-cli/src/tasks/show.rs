@@ -16,7 +16,7 @@ use mig_terminal::{dashboard, grid, listing, progress, recent};
 use mig_types::{Action, ActionId, ActionStatus, Counters, duration};
 
 use super::order::{self, Order, find};
-use super::{Words, id, of_results, open, words};
+use super::{Words, id, of_results, open, unless_interrupted, words};
 use crate::follow as following;
 use crate::print::Printer;
 use crate::recreate;
@@ -167,28 +167,42 @@ pub(super) async fn results(
     registry: &Registry,
     line: &[String],
     output: &mut Output,
+    shutdown: &Shutdown,
 ) -> Result<u8, Failure> {
     let Some(words) = words(line, &RESULTS_FLAGS, RESULTS, &Format::ALL, output)? else {
         return Ok(0);
     };
     let id: ActionId = id(&words, RESULTS)?;
     let globals = of_results(&words)?;
-    let session = open(&words.options, output).await?;
-    let api = session.api_with_any_key("cmd")?;
-    let action = api.action(id).await?;
+    let asking = async {
+        let api = open(&words.options, output).await?.api_with_any_key("cmd")?;
+        let action = api.action(id).await?;
+        Ok((api, action))
+    };
+    let (api, action) = unless_interrupted(shutdown, asking).await?;
     recent::remember([(action.id, action.name.clone())]);
     let mut printer = Printer::new(registry, &globals)?;
-    let mut commands = api.each_command(CommandQuery::of(id)).expecting(action.counters.sent);
-    while let Some(command) = commands.next().await? {
-        // What still runs has no results yet.
-        if command.status.is_final() {
-            printer.command(command, output)?;
+    let printing = async {
+        let mut commands = api.each_command(CommandQuery::of(id)).expecting(action.counters.sent);
+        while let Some(command) = commands.next().await? {
+            // What still runs has no results yet.
+            if command.status.is_final() {
+                printer.command(command, output)?;
+            }
         }
+        Ok(())
+    };
+    if let Err(failure) = unless_interrupted(shutdown, printing).await {
+        if !failure.is_closed_pipe() {
+            printer.end(&action, false, output)?;
+        }
+        return Err(failure);
     }
-    printer.summary(&action, output)?;
+    printer.summary(&action, true, output)?;
     if globals.render != Render::Text {
-        let commands = printer.take_kept();
-        render::results(registry, &api, &action, &commands, &globals, output).await?;
+        let commands = printer.take_mapped();
+        let drawing = render::results(registry, &api, &action, &commands, &globals, output);
+        unless_interrupted(shutdown, drawing).await?;
     }
     Ok(0)
 }
