@@ -84,20 +84,18 @@ fn ctrl_c_while_following_leaves_what_came_and_the_action_running() -> anyhow::R
 fn told_to_programs(lab: &Lab, id: &str, at: &str) -> anyhow::Result<()> {
     let summary = format!("{{\"type\":\"summary\",\"schema\":1,\"action\":{id},");
     let rest = "\"found\":1,\"notfound\":0,\"unsuccessful\":{},\"complete\":false}";
-    for (format, end) in [("ndjson", ""), ("json", "}")] {
+    // As it came, and not when all have; a document waits for all.
+    for (format, seen, end) in [
+        ("ndjson", format!("{at}/passwd"), rest),
+        ("json", "Following action ID ".to_owned(), "\"complete\":false}}"),
+    ] {
         let mut terminal = lab.terminal("mig", &["follow", id, "-o", format], 1000)?;
-        if format == "ndjson" {
-            // As it came, and not when all have.
-            terminal.wait(&format!("{at}/passwd"))?;
-            ensure!(!terminal.raw().contains("summary"), "{}", terminal.raw());
-        } else {
-            terminal.wait("Following action ID ")?;
-            terminal.wait(" 1 / 2 [")?;
-        }
+        terminal.wait(&seen)?;
+        ensure!(!terminal.raw().contains("summary"), "{}", terminal.raw());
         terminal.keys(CTRL_C)?;
         ensure!(terminal.end()?.success(), "{}", terminal.raw());
         terminal.wait(&summary)?;
-        terminal.wait(&format!("{rest}{end}"))?;
+        terminal.wait(end)?;
     }
     // So they are when nobody follows any more.
     for args in [&["results", id][..], &["follow", id, "--timeout", "1s"]] {

@@ -217,10 +217,10 @@ fn rows(lab: &Lab, id: &str) -> anyhow::Result<()> {
 /// What programs are told of results: a line for each answer, and one for all.
 fn answers(lab: &Lab, id: &str, at: &str) -> anyhow::Result<()> {
     let told = |args: &[&str]| -> anyhow::Result<Vec<Value>> {
-        let lines = lab.expect(0, ALICE, &[args, &["-o", "ndjson"]].concat(), &[])?.stdout;
+        let lines = lab.expect(0, ALICE, &[args, &["--output", "ndjson"]].concat(), &[])?.stdout;
         let lines: Vec<Value> =
             lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        let whole = lab.expect(0, ALICE, &[args, &["-o", "json"]].concat(), &[])?.stdout;
+        let whole = lab.expect(0, ALICE, &[args, &["--output", "json"]].concat(), &[])?.stdout;
         let whole: Value = serde_json::from_str(&whole)?;
         let results = whole["results"].as_array().context("no results")?;
         let comparable = |value: &Value| {
