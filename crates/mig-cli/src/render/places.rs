@@ -188,3 +188,138 @@ async fn addresses(
     }
     Ok(known)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(value: &str) -> Vec<u8> {
+        [&[0x40 | u8::try_from(value.len()).unwrap()], value.as_bytes()].concat()
+    }
+
+    fn map(pairs: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let pieces = pairs.iter().map(|(name, value)| [text(name), value.clone()].concat());
+        let head = vec![0xe0 | u8::try_from(pairs.len()).unwrap()];
+        std::iter::once(head).chain(pieces).collect::<Vec<_>>().concat()
+    }
+
+    fn degrees(value: f64) -> Vec<u8> {
+        [&[0x68][..], &value.to_be_bytes()].concat()
+    }
+
+    /// A database whose upper half of all IPv4 addresses has this record.
+    fn database(record: &[u8]) -> Vec<u8> {
+        // One node: nothing below 128.0.0.0, the first record from there on.
+        let mut bytes = vec![0, 0, 1, 0, 0, 17];
+        bytes.extend([0; 16]);
+        bytes.extend(record);
+        bytes.extend(b"\xab\xcd\xefMaxMind.com");
+        bytes.extend(map(&[
+            ("binary_format_major_version", vec![0xa1, 2]),
+            ("binary_format_minor_version", vec![0xa0]),
+            // Extended types: an array of nothing, a number of 64 bits.
+            ("languages", vec![0x00, 0x04]),
+            ("build_epoch", vec![0x01, 0x02, 1]),
+            ("database_type", text("City")),
+            ("description", map(&[])),
+            ("ip_version", vec![0xa1, 4]),
+            ("node_count", vec![0xc1, 1]),
+            ("record_size", vec![0xa1, 24]),
+        ]));
+        bytes
+    }
+
+    fn city(more: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let english = |name: &str| map(&[("names", map(&[("en", text(name))]))]);
+        let known = [
+            ("city", english("Reykjavik")),
+            ("country", map(&[("iso_code", text("IS"))])),
+            ("location", map(&[("latitude", degrees(64.1)), ("longitude", degrees(-21.9))])),
+        ];
+        map(&[&known[..], more].concat())
+    }
+
+    /// What a database says of an address, if it is one.
+    fn place(bytes: Vec<u8>, address: IpAddr) -> Option<Place> {
+        look_up(&Reader::from_source(bytes).ok()?, address)
+    }
+
+    const KNOWN: &str = "192.0.2.7";
+
+    #[test]
+    fn a_place_is_read_from_a_whole_database() {
+        let found = place(database(&city(&[])), KNOWN.parse().unwrap()).unwrap();
+        assert_eq!((found.city.as_str(), found.country.as_str()), ("Reykjavik", "IS"));
+        assert_eq!((found.latitude, found.longitude), (64.1, -21.9));
+        for elsewhere in ["10.0.0.1", "2001:db8::1"] {
+            assert_eq!(place(database(&city(&[])), elsewhere.parse().unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn a_record_that_has_no_end_is_no_place() {
+        let nested = |depth: usize| [0x01, 0x04].repeat(depth);
+        let pointer = |to: usize| vec![0x20 | u8::try_from(to >> 8).unwrap(), (to & 0xff) as u8];
+        let known = KNOWN.parse().unwrap();
+        let itself = [nested(500), pointer(0)].concat();
+        for endless in [nested(100_000), pointer(0), itself] {
+            for name in ["more", "subdivisions", "city"] {
+                let record = city(&[(name, endless.clone())]);
+                assert!(place(database(&record), known).is_none_or(|place| place.is_on_earth()));
+            }
+        }
+        // Each is an array of two pointers to the one before: no memory holds them all.
+        for name in ["more", "subdivisions"] {
+            let start = city(&[(name, pointer(0))]).len();
+            let mut doubled = vec![0x00, 0x04];
+            let mut last = start;
+            for _ in 0..60 {
+                let at = start + doubled.len();
+                doubled.extend([vec![0x02, 0x04], pointer(last), pointer(last)].concat());
+                last = at;
+            }
+            let record = [city(&[(name, pointer(last))]), doubled].concat();
+            assert!(place(database(&record), known).is_none_or(|place| place.is_on_earth()));
+        }
+    }
+
+    fn survives(bytes: &[u8], address: IpAddr) {
+        let length = bytes.len();
+        if let Some(place) = place(bytes.to_vec(), address) {
+            assert!(place.is_on_earth(), "{place:?}");
+            assert!(place.city.len() + place.country.len() <= length, "{place:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_file_holds_there_is_a_place_or_none(
+            bytes in proptest::collection::vec(any::<u8>(), 0..400),
+            address in any::<IpAddr>(),
+        ) {
+            survives(&bytes, address);
+            // Behind a beginning and an end that are right, too.
+            survives(&database(&bytes), KNOWN.parse().unwrap());
+        }
+
+        #[test]
+        fn a_damaged_database_gives_a_place_or_none(
+            changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+            length in any::<proptest::sample::Index>(),
+            is_cut in any::<bool>(),
+            address in any::<IpAddr>(),
+        ) {
+            let mut bytes = database(&city(&[]));
+            for (at, byte) in &changes {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            if is_cut {
+                bytes.truncate(length.index(bytes.len()));
+            }
+            survives(&bytes, address);
+            survives(&bytes, KNOWN.parse().unwrap());
+        }
+    }
+}
