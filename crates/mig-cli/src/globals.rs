@@ -351,9 +351,9 @@ impl Globals {
     /// # Errors
     ///
     /// [`Failure`] for a form that is not possible, before anything is asked.
-    pub(crate) fn settle(&mut self) -> Result<(), Failure> {
+    pub(crate) fn settle(&mut self, output: &mut Output) -> Result<(), Failure> {
         if self.print || self.sign {
-            return self.layout.form(&Format::FILE).map(drop);
+            return self.layout.form(&Format::FILE, output).map(drop);
         }
         if self.render != Render::Text {
             return match self.layout.given() {
@@ -366,7 +366,7 @@ impl Globals {
                 _ => Ok(()),
             };
         }
-        let form = self.layout.form(&Format::ALL)?;
+        let form = self.layout.form(&Format::ALL, output)?;
         if self.dry_run {
             listing::check(Kind::Agent, &form)?;
         } else if self.no_follow {
@@ -461,7 +461,7 @@ mod tests {
                 globals.take(arg, words.get(at + 1).copied()).unwrap();
                 at += if form == Known::TakesNext { 2 } else { 1 };
             }
-            globals.settle().map(|()| globals.form.format)
+            globals.settle(&mut Output::kept()).map(|()| globals.form.format)
         };
         for line in [
             "-p -o csv",

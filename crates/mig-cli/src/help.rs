@@ -172,7 +172,10 @@ results in json and ndjson are all there are, whatever -show says:
     or the action still runs.
 
 options:
-    -o, --output <format>  MIG_OUTPUT when it is missing, else text
+    -o, --output <format>  MIG_OUTPUT when it is missing, else text. What MIG_OUTPUT asks
+                           for and a word does not have is the nearest it has (text, or
+                           json for ndjson and the reverse), and a note says so; with -o
+                           it is an error
     --json, --ndjson, --csv
                            the same as -o; two that disagree are an error
     --columns <a,b>        columns of table and csv, in this order; table, unless -o says

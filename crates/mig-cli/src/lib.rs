@@ -79,7 +79,7 @@ async fn dispatch(
         Invocation::Task(words) => tasks::run(&registry, &words, output, shutdown).await,
         Invocation::Module { module, parameters, mut globals, name } => {
             globals.apply(output);
-            globals.settle()?;
+            globals.settle(output)?;
             let _telling = globals.verbose.then(|| narrate("mig")).transpose()?;
             let wanted = globals.target.as_deref();
             if wanted == Some(local::TARGET) {
@@ -89,7 +89,7 @@ async fn dispatch(
         }
         Invocation::File { path, mut globals } => {
             globals.apply(output);
-            globals.settle()?;
+            globals.settle(output)?;
             let _telling = globals.verbose.then(|| narrate("mig")).transpose()?;
             launch::file(&registry, &path, &globals, output, shutdown).await
         }

@@ -4,6 +4,7 @@ use mig_client::config::process_environment;
 use mig_module::args::{Flag, Kind, Options};
 
 use crate::failure::Failure;
+use crate::output::Output;
 
 /// A form of data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +49,16 @@ impl Format {
             Self::Csv => "csv",
             Self::Name => "name",
         }
+    }
+
+    /// The most like it among those that are there.
+    fn nearest(self, offers: &[Self]) -> Self {
+        let other = match self {
+            Self::Json => Self::NdJson,
+            Self::NdJson => Self::Json,
+            _ => Self::Text,
+        };
+        [self, other].into_iter().find(|format| offers.contains(format)).unwrap_or_default()
     }
 
     pub fn parse(text: &str) -> Option<Self> {
@@ -209,36 +220,52 @@ impl Layout {
     }
 
     /// The form of data that comes in these formats; without an option what
-    /// `MIG_OUTPUT` says.
+    /// `MIG_OUTPUT` says, or what is most like it, with a note of that.
     ///
     /// # Errors
     ///
     /// [`Failure`] for a format that is not offered, and for columns where the
     /// format has none.
-    pub fn form(&self, offers: &[Format]) -> Result<Form, Failure> {
-        self.resolve(offers, process_environment("MIG_OUTPUT").as_deref())
+    pub fn form(&self, offers: &[Format], output: &mut Output) -> Result<Form, Failure> {
+        let variable = process_environment("MIG_OUTPUT");
+        let (form, note) = self.resolve(offers, variable.as_deref())?;
+        if let Some(note) = note {
+            output.say(&note);
+        }
+        Ok(form)
     }
 
-    fn resolve(&self, offers: &[Format], variable: Option<&str>) -> Result<Form, Failure> {
+    /// The form, and what is to be said about it.
+    fn resolve(
+        &self,
+        offers: &[Format],
+        variable: Option<&str>,
+    ) -> Result<(Form, Option<String>), Failure> {
         // Where there is nothing to choose, nobody's default is meant.
         let is_fixed = offers == Format::ONLY_TEXT || offers == Format::FILE;
         let variable = variable.filter(|_| !is_fixed);
         let usual = variable.map(|text| {
             let known = listed(&Format::ALL);
             let odd = || Failure::usage(format!("MIG_OUTPUT must be {known}, not {text:?}"));
-            Format::parse(text).map(|format| (format, format!("MIG_OUTPUT={text}"))).ok_or_else(odd)
+            Format::parse(text).ok_or_else(odd)
         });
         let usual = usual.transpose()?;
         let has_columns = |format| matches!(format, Format::Table | Format::Csv);
         let (format, by) = match (&self.given, usual) {
             (Some(given), _) => given.clone(),
             // A default is no wish: whoever wants columns wants them shown.
-            (None, usual) if self.columns.is_some() => usual
-                .filter(|(format, _)| has_columns(*format))
-                .unwrap_or_else(|| (Format::Table, "--columns".to_owned())),
-            (None, Some(usual)) => usual,
-            (None, None) => (Format::Text, String::new()),
+            (None, usual) if self.columns.is_some() => {
+                let usual = usual.filter(|format| has_columns(*format));
+                (usual.unwrap_or(Format::Table), "--columns".to_owned())
+            }
+            (None, usual) => (usual.unwrap_or_default().nearest(offers), String::new()),
         };
+        let is_chosen = self.given.is_some() || self.columns.is_some();
+        let other = usual.filter(|usual| !is_chosen && !offers.contains(usual));
+        let note = other.map(|usual| {
+            let (usual, format) = (usual.as_str(), format.as_str());
+            format!("[notice] MIG_OUTPUT={usual} is not possible here: this is {format}")
+        });
         if !offers.contains(&format) {
             let can = listed(offers);
             let message = format!("{by} is not possible here: this is printed as {can}");
@@ -251,14 +278,15 @@ impl Layout {
         if self.sort.is_some() && offers == Format::ONLY_TEXT {
             return Err(Failure::usage("--sort is not possible here: there are no columns"));
         }
-        Ok(Form {
+        let form = Form {
             format,
             columns: self.columns.clone(),
             sort: self.sort.clone(),
             header: !self.no_header,
             wide: self.wide,
             csv_safe: self.csv_safe,
-        })
+        };
+        Ok((form, note))
     }
 }
 
@@ -276,7 +304,7 @@ mod tests {
     }
 
     fn resolved(line: &str, offers: &[Format], variable: Option<&str>) -> Result<Form, Failure> {
-        layout(line)?.resolve(offers, variable)
+        layout(line)?.resolve(offers, variable).map(|(form, _)| form)
     }
 
     #[test]
@@ -288,7 +316,7 @@ mod tests {
             ("-o csv --output name", &Format::ALL, None, "disagree"),
             ("-o csv", &Format::DOCUMENT, None, "-o csv is not possible here"),
             ("-o csv", &Format::DOCUMENT, None, "printed as text, json or ndjson"),
-            ("", &Format::DOCUMENT, Some("name"), "MIG_OUTPUT=name is not possible here"),
+            ("-o csv", &Format::DOCUMENT, Some("json"), "-o csv is not possible here"),
             ("", &Format::ALL, Some("yaml"), "MIG_OUTPUT must be"),
             ("--json", &Format::ONLY_TEXT, None, "printed as text"),
             ("-o json --columns id", &Format::ALL, None, "not for -o json"),
@@ -323,6 +351,33 @@ mod tests {
         }
         for fixed in [&Format::ONLY_TEXT[..], &Format::FILE] {
             assert_eq!(resolved("", fixed, Some("csv")).unwrap().format, Format::Text);
+        }
+    }
+
+    #[test]
+    fn what_the_environment_prefers_is_had_as_nearly_as_can_be() {
+        const LINES: [Format; 2] = [Format::Text, Format::NdJson];
+        for (offers, variable, line, format, noted) in [
+            (&Format::DOCUMENT[..], "name", "", Format::Text, true),
+            (&Format::DOCUMENT, "csv", "", Format::Text, true),
+            (&Format::DOCUMENT, "table", "", Format::Text, true),
+            (&Format::DOCUMENT, "ndjson", "", Format::NdJson, false),
+            (&Format::UNNAMED, "name", "", Format::Text, true),
+            (&Format::UNNAMED, "name", "-o csv", Format::Csv, false),
+            (&Format::UNNAMED, "name", "--columns id", Format::Table, false),
+            (&LINES, "json", "", Format::NdJson, true),
+            (&[Format::Json], "ndjson", "", Format::Json, true),
+            // Nothing can be chosen there, so that nothing is amiss.
+            (&Format::FILE, "ndjson", "", Format::Text, false),
+            (&Format::ONLY_TEXT, "json", "", Format::Text, false),
+        ] {
+            let (form, note) = layout(line).unwrap().resolve(offers, Some(variable)).unwrap();
+            assert_eq!(form.format, format, "{offers:?} {variable} {line}");
+            let said = format!(
+                "[notice] MIG_OUTPUT={variable} is not possible here: this is {}",
+                format.as_str()
+            );
+            assert_eq!(note, noted.then_some(said), "{offers:?} {variable} {line}");
         }
     }
 

@@ -60,7 +60,7 @@ pub async fn run(args: &[String]) -> anyhow::Result<()> {
 async fn search(args: &[String], output: &mut Output) -> Result<u8, Failure> {
     let flags: Vec<Flag> = FLAGS.into_iter().chain(format::FLAGS).collect();
     let Some(given) = options(&flags, args, USAGE, output)? else { return Ok(0) };
-    let form = Layout::read(&given, true)?.form(&Format::ALL)?;
+    let form = Layout::read(&given, true)?.form(&Format::ALL, output)?;
     grid::check::<Agent>(&form)?;
     // An empty value counts as none.
     let filled = |name| given.text(name).filter(|text| !text.is_empty());

@@ -296,8 +296,15 @@ fn environment(lab: &Lab, id: &str) -> anyhow::Result<()> {
         let odd = run("yaml", args)?;
         ensure!(odd.code == Some(2) && odd.stderr.contains("MIG_OUTPUT must be"), "{odd:#?}");
     }
-    let odd = run("name", &["status"])?;
-    ensure!(odd.code == Some(2) && odd.stderr.contains("MIG_OUTPUT=name"), "{odd:#?}");
+    // A preference, and not a demand: that is an option's.
+    let note = "[notice] MIG_OUTPUT=name is not possible here: this is text\n";
+    let near = run("name", &["status"])?;
+    ensure!(near.code == Some(0) && near.stdout.contains("summary"), "{near:#?}");
+    assert_eq!(near.stderr, note);
+    let near = run("name", &["status", "--quiet"])?;
+    ensure!(near.code == Some(0) && near.stderr.is_empty(), "{near:#?}");
+    let wish = run("csv", &["status", "-o", "name"])?;
+    ensure!(wish.code == Some(2) && wish.stderr.contains("-o name is not possible"), "{wish:#?}");
     Ok(())
 }
 

@@ -181,7 +181,7 @@ fn words<'a>(
         return Ok(None);
     }
     let Some(options) = options(own, rest, usage, output)? else { return Ok(None) };
-    let form = form(&options, own, offers)?;
+    let form = form(&options, own, offers, output)?;
     Ok(Some(Words { subject, options, form }))
 }
 
@@ -207,9 +207,14 @@ fn options(
 }
 
 /// In which form the options want what comes in these.
-fn form(options: &Options, own: &[Flag], offers: &[Format]) -> Result<Form, Failure> {
+fn form(
+    options: &Options,
+    own: &[Flag],
+    offers: &[Format],
+    output: &mut Output,
+) -> Result<Form, Failure> {
     let is_short = own.iter().all(|(name, _)| *name != "o");
-    Layout::read(options, is_short)?.form(offers)
+    Layout::read(options, is_short)?.form(offers, output)
 }
 
 /// The configuration the options name.
@@ -255,9 +260,9 @@ fn globals(options: &Options) -> Result<Globals, Failure> {
 }
 
 /// [`globals`] for a word that prints results in a form.
-fn of_results(words: &Words<'_>) -> Result<Globals, Failure> {
+fn of_results(words: &Words<'_>, output: &mut Output) -> Result<Globals, Failure> {
     let mut globals = globals(&words.options)?;
     globals.layout = Layout::read(&words.options, true)?;
-    globals.settle()?;
+    globals.settle(output)?;
     Ok(globals)
 }

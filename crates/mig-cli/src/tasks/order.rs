@@ -39,7 +39,7 @@ impl Order {
         }
         let Some(options) = super::options(own, rest, usage, output)? else { return Ok(None) };
         let offers = offers(words.first().map_or("", String::as_str));
-        let form = super::form(&options, own, offers)?;
+        let form = super::form(&options, own, offers, output)?;
         Ok(Some(Self { words, options, form, usage }))
     }
 

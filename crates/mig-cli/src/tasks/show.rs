@@ -173,7 +173,7 @@ pub(super) async fn results(
         return Ok(0);
     };
     let id: ActionId = id(&words, RESULTS)?;
-    let globals = of_results(&words)?;
+    let globals = of_results(&words, output)?;
     let asking = async {
         let api = open(&words.options, output).await?.api_with_any_key("cmd")?;
         let action = api.action(id).await?;
@@ -222,7 +222,7 @@ pub(super) async fn follow(
         return Ok(0);
     };
     let id: ActionId = id(&words, FOLLOW)?;
-    let globals = of_results(&words)?;
+    let globals = of_results(&words, output)?;
     let session = open(&words.options, output).await?;
     let api = session.api_with_any_key("cmd")?;
     let action = api.action(id).await?;
