@@ -260,7 +260,10 @@ mod tests {
     #[test]
     fn a_record_that_has_no_end_is_no_place() {
         let nested = |depth: usize| [0x01, 0x04].repeat(depth);
-        let pointer = |to: usize| vec![0x20 | u8::try_from(to >> 8).unwrap(), (to & 0xff) as u8];
+        let pointer = |to: usize| {
+            let [high, low] = u16::try_from(to).unwrap().to_be_bytes();
+            vec![0x20 | high, low]
+        };
         let known = KNOWN.parse().unwrap();
         let itself = [nested(500), pointer(0)].concat();
         for endless in [nested(100_000), pointer(0), itself] {
