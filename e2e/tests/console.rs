@@ -1,6 +1,9 @@
 //! `mig-console` as people use it: on a terminal, against the platform of the
 //! guide; and fed from a pipe.
 
+#[path = "console/keyserver.rs"]
+mod keyserver;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
