@@ -229,6 +229,10 @@ fn answers(lab: &Lab, id: &str, at: &str) -> anyhow::Result<()> {
             for name in ["action", "command", "statistics"] {
                 value[name] = Value::Null;
             }
+            // Nor is it the same time.
+            if value["module"] == "timedrift" {
+                value["elements"] = Value::Null;
+            }
             value
         };
         let document: Vec<Value> =
