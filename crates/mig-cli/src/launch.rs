@@ -1,8 +1,7 @@
 //! From a question to an action on its way.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::Read as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mig_client::launch::{self, LaunchError};
 use mig_client::target::{Macros, among_results};
@@ -12,16 +11,17 @@ use mig_runtime::Shutdown;
 use mig_sign::canonical;
 use mig_sign::keyring::Keyring;
 use mig_sign::verify::verify_detached;
-use mig_types::action::SYNTAX_VERSION;
+use mig_types::action::{ActionFault, SYNTAX_VERSION};
 use mig_types::{Action, Agent, Fingerprint, Operation, Target, Timestamp, wire};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::follow;
 use crate::globals::Globals;
-use mig_terminal::ask::ask;
+use crate::guard::{self, cancelled};
 use mig_terminal::failure::{Failure, chain, code};
 use mig_terminal::format::{Form, Format};
-use mig_terminal::output::{Output, Paint};
+use mig_terminal::output::Output;
 use mig_terminal::{Session, listing, locate, recent, text, wizard};
 
 /// Agents asked when nothing says otherwise.
@@ -174,6 +174,7 @@ async fn prepare(
         let text = "[notice] action already had validity time period, which was left as is";
         output.say(text);
     }
+    let breadth = guard::breadth(&action);
     squeeze(&mut action)?;
     launch::check(&action, now).map_err(refused)?;
     if globals.sign {
@@ -183,6 +184,10 @@ async fn prepare(
     }
     // Before signing: a typing error must not cost a passphrase.
     let agents = unless_interrupted(shutdown, names(&api, &action.target)).await?;
+    let evaluated = Instant::now();
+    if let Some(warning) = breadth {
+        output.say(&warning);
+    }
     let plain = matches!(globals.form.format, Format::Text | Format::Name);
     if globals.explain {
         for line in explained(registry, &action, agents.len()) {
@@ -206,12 +211,16 @@ async fn prepare(
         save(&action, path)?;
     }
     if !globals.yes && std::env::var_os("MIG_YES").is_none_or(|yes| yes != "1") {
-        confirm(agents.len(), output).await?;
-        countdown(agents.len(), globals.countdown, output, shutdown).await?;
+        guard::confirm(agents.len(), output).await?;
+        if let Some(age) = guard::age(evaluated.elapsed()) {
+            output.say(&age);
+        }
+        guard::countdown(agents.len(), globals.countdown, output, shutdown).await?;
     }
     let posted = api.post_action(&action).await.map_err(|error| match error {
         ClientError::Api { status: 400..=499, message } if !message.is_empty() => {
-            Failure::other(format!("the API refused the action: {message}"))
+            let failure = Failure::other(format!("the API refused the action: {message}"));
+            if message.contains("in the past") { failure.hint(LATE) } else { failure }
         }
         other => other.into(),
     })?;
@@ -235,9 +244,13 @@ pub(crate) fn squeeze(action: &mut Action) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The way out when an action's time is over.
+const LATE: &str = "sign it anew, with a longer -e";
+
 pub(crate) fn refused(error: LaunchError) -> Failure {
     match error {
         LaunchError::Signer(error) => error.into(),
+        LaunchError::Fault(ActionFault::Expired(_)) => Failure::other(chain(&error)).hint(LATE),
         other => Failure::other(chain(&other)),
     }
 }
@@ -320,10 +333,6 @@ async fn unless_interrupted<T>(
     }
 }
 
-fn cancelled() -> Failure {
-    Failure::new(code::INTERRUPTED, "cancelled, nothing was sent")
-}
-
 /// What will happen, as prose.
 fn explained(registry: &Registry, action: &Action, agents: usize) -> Vec<String> {
     let mut lines = vec![format!(
@@ -358,49 +367,6 @@ fn save(action: &Action, path: &std::path::Path) -> Result<(), Failure> {
     let file = std::fs::File::options().write(true).create_new(true).open(path);
     let mut file = file.map_err(|error| unwritten(&error))?;
     writeln!(file, "{text}").map_err(|error| unwritten(&error))
-}
-
-/// More agents than this are not asked before a person has typed their number.
-const MANY: usize = 1000;
-
-/// A slip of the target must not reach a whole fleet.
-async fn confirm(agents: usize, output: &mut Output) -> Result<(), Failure> {
-    let limit = match std::env::var("MIG_CONFIRM_ABOVE") {
-        Ok(text) => text.parse().map_err(|_| {
-            Failure::usage(format!("MIG_CONFIRM_ABOVE must be a number, not {text:?}"))
-        })?,
-        Err(_) => MANY,
-    };
-    if agents <= limit || !std::io::stdin().is_terminal() {
-        return Ok(());
-    }
-    output.say(&format!("{agents} agents will be targeted, which is more than {limit}."));
-    let answer = ask("type their number to go on>", "--yes", output).await?;
-    if answer == agents.to_string() { Ok(()) } else { Err(cancelled()) }
-}
-
-/// Time to think again.
-async fn countdown(
-    agents: usize,
-    seconds: u32,
-    output: &mut Output,
-    shutdown: &Shutdown,
-) -> Result<(), Failure> {
-    let text = format!("{agents} agents will be targeted. ctrl+c to cancel. launching in ");
-    output.murmur(Paint::Yellow, &text);
-    for left in (1..=seconds).rev() {
-        tokio::select! {
-            () = shutdown.requested() => {
-                output.say("");
-                return Err(cancelled());
-            }
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-        }
-        output.murmur(Paint::Yellow, &left.to_string());
-        output.murmur(Paint::Yellow, " ");
-    }
-    output.paint(Paint::Yellow, "GO");
-    Ok(())
 }
 
 /// Prints an action indented by four, escaped as the original does.

@@ -3,6 +3,7 @@
 mod arguments;
 mod follow;
 mod globals;
+mod guard;
 mod help;
 mod launch;
 mod local;

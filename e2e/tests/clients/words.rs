@@ -21,6 +21,7 @@ fn words_do_in_one_line_what_the_console_asks_for() -> anyhow::Result<()> {
     loaders(&lab)?;
     manifests(&lab)?;
     many(&lab)?;
+    wide(&lab)?;
     first_run(&lab)
 }
 
@@ -250,6 +251,34 @@ fn many(lab: &Lab) -> anyhow::Result<()> {
         terminal.wait(text)?;
         assert_eq!(terminal.end()?.code(), Some(if answer == "1" { 0 } else { 130 }));
     }
+    Ok(())
+}
+
+/// What is as wide as can be is warned of; what is asked of exit codes is told by them.
+fn wide(lab: &Lab) -> anyhow::Result<()> {
+    let everything = ["file", "--dry-run", "-path", "/", "-name", "^x$"];
+    let warning = "[warning] file begins at the root of the file system on every agent";
+    lab.expect(0, ALICE, &everything, &[warning])?;
+    for narrower in [&["-maxdepth", "1"][..], &["--quiet"]] {
+        let told = lab.expect(0, ALICE, &[&everything[..], narrower].concat(), &[])?;
+        assert!(!told.stderr.contains("[warning]"), "{told:#?}");
+    }
+    let named = ["file", "--dry-run", "-t", "name='web1'", "-path", "/", "-name", "^x$"];
+    assert!(!lab.expect(0, ALICE, &named, &[])?.stderr.contains("[warning]"));
+
+    let question = ["file", "-path", "/etc", "-name", "^passwd$", "-maxdepth", "1"];
+    lab.expect(7, ALICE, &[&question[..], &["--fail-on", "found"]].concat(), &["/etc/passwd"])?;
+    lab.expect(0, ALICE, &[&question[..], &["--fail-on", "none"]].concat(), &["/etc/passwd"])?;
+    // The agent wants a second signature.
+    let refused = ["netstat", "--strict", "-lp", "1"];
+    lab.expect(6, ALICE, &refused, &["1 sent, 1 done, 1 failed", "failed: web1"])?;
+    let late = lab.file("late.json");
+    let text = r#"{"name":"late","target":"status='online'","validfrom":"2016-08-27T00:00:00Z",
+        "expireafter":"2016-08-27T01:00:00Z","operations":[{"module":"timedrift","parameters":
+        {"drift":""}}]}"#;
+    fs::write(&late, text)?;
+    let texts = ["in the past (2016-08-27T01:00:00Z)", "hint: sign it anew, with a longer -e"];
+    lab.expect(1, ALICE, &["-i", &late], &texts)?;
     Ok(())
 }
 
