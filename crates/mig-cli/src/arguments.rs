@@ -319,11 +319,11 @@ fn action_name(args: &[String]) -> String {
             continue;
         }
         match split(arg) {
-            Some(("c" | "key" | "context", None)) => {
+            Some(("c" | "key" | "context" | "save", None)) => {
                 skip = true;
                 continue;
             }
-            Some(("c" | "key" | "context", Some(_))) => continue,
+            Some(("c" | "key" | "context" | "save", Some(_))) => continue,
             _ => {}
         }
         name.push_str(arg);

@@ -90,10 +90,14 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Token(error) => error.into(),
-            ClientError::Api { status: 401, message } => {
-                Self::new(code::SIGNING, format!("the API does not let you in: {message}"))
-                    .hint("your key must be that of an active investigator, and your clock right")
-            }
+            ClientError::Api { status: 401, message } => Self::new(
+                code::SIGNING,
+                format!("the API does not let you in: {message}"),
+            )
+            .hint(
+                "your key must be that of an active investigator who may do this, and your clock \
+                           right; mig doctor tells which",
+            ),
             ClientError::Clock { .. } => Self::new(code::SIGNING, chain(&error))
                 .hint("set the clock of this machine: tokens and actions carry its time"),
             ClientError::Transport { .. } => Self::new(code::API, chain(&error))
