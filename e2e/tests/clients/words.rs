@@ -122,6 +122,18 @@ fn completed(lab: &Lab, id: &str) -> anyhow::Result<()> {
     let lines = String::from_utf8_lossy(&answer.stdout).into_owned();
     assert!(lines.starts_with(id), "{answer:?}");
     assert_eq!(lines.lines().nth(1), Some("enable"), "{answer:?}");
+    // Shells that ask each time.
+    for (words, told) in [
+        (["=results", &format!("={begin}")], format!("{id}\n")),
+        (["=loader", "=en"], "enable\n".to_owned()),
+        (["=-t", "="], "allonline\n".to_owned()),
+        (["=nothing", "=x"], String::new()),
+    ] {
+        let args = [&["completions", "for"][..], &words].concat();
+        assert_eq!(lab.expect(0, ALICE, &args, &[])?.stdout, told, "{words:?}");
+    }
+    lab.expect(0, ALICE, &["completions", "elvish"], &["edit:completion:arg-completer[mig]"])?;
+    lab.expect(0, ALICE, &["completions", "powershell"], &["Register-ArgumentCompleter"])?;
     Ok(())
 }
 

@@ -8,16 +8,18 @@ use mig_terminal::manual::{Page, options};
 use mig_terminal::output::Output;
 use mig_terminal::recent;
 
-use super::{WORDS, asks_for_help};
+use super::{WORDS, asks_for_help, candidates};
 use crate::globals::names;
 use crate::help;
 
 pub(super) const USAGE: &str = "\
-usage: mig completions bash|zsh|fish|ids
+usage: mig completions bash|zsh|fish|powershell|elvish|ids
 
     bash   mig completions bash > ~/.local/share/bash-completion/completions/mig
     zsh    mig completions zsh > \"${fpath[1]}/_mig\"
     fish   mig completions fish > ~/.config/fish/completions/mig.fish
+    powershell   mig completions powershell >> $PROFILE
+    elvish       mig completions elvish >> ~/.config/elvish/rc.elv
 
 They complete modules and words, the options of each, macros after -t, contexts, and the
 ids of actions that were launched or shown lately on this machine: completing asks no
@@ -31,7 +33,7 @@ Prints a manual page: mig(1), mig-targets(7) or migrc(5).
     mig man | man -l -";
 
 /// Values of options that take one of a few.
-const VALUES: [(&str, &str); 9] = [
+pub(super) const VALUES: [(&str, &str); 9] = [
     ("show", "found notfound all"),
     ("render", "text map geojson"),
     ("color", "auto always never"),
@@ -44,7 +46,7 @@ const VALUES: [(&str, &str); 9] = [
 ];
 
 /// What `-o` takes, except after words to which it means a file.
-const FORMATS: &str = "text table json ndjson csv name";
+pub(super) const FORMATS: &str = "text table json ndjson csv name";
 
 /// Lists actions seen lately.
 const IDS: &str = "$(mig completions ids 2>/dev/null)";
@@ -62,7 +64,7 @@ const SUBJECTS: [(&str, &str); 14] = [
     ("manifest", "list show entry shasum loaders create sign reset disable fetch"),
     ("loader", "list show create enable disable key expectenv"),
     ("config", "init check show contexts macros"),
-    ("completions", "bash zsh fish ids"),
+    ("completions", "bash zsh fish powershell elvish ids"),
     ("man", "mig targets migrc"),
     ("doctor", ""),
 ];
@@ -72,6 +74,12 @@ pub(super) fn scripts(
     line: &[String],
     output: &mut Output,
 ) -> Result<u8, Failure> {
+    if let Some(("for", words)) = line.split_first().map(|(verb, rest)| (verb.as_str(), rest)) {
+        let plain = |word: &String| word.strip_prefix('=').unwrap_or(word).to_owned();
+        let words: Vec<String> = words.iter().map(plain).collect();
+        let candidates = candidates::of(registry, &words);
+        return candidates.iter().try_for_each(|word| output.line(word)).map(|()| 0);
+    }
     if asks_for_help(line) {
         output.line(USAGE)?;
         return Ok(0);
@@ -85,6 +93,8 @@ pub(super) fn scripts(
             format!("#compdef mig\nautoload -U +X bashcompinit && bashcompinit\n{}", bash(registry))
         }
         [shell] if shell == "fish" => fish(registry),
+        [shell] if shell == "powershell" => candidates::POWERSHELL.to_owned(),
+        [shell] if shell == "elvish" => candidates::ELVISH.to_owned(),
         _ => return Err(Failure::usage(USAGE)),
     };
     output.line(script.trim_end())?;
@@ -92,7 +102,7 @@ pub(super) fn scripts(
 }
 
 /// First words: modules, and the words beside them.
-fn firsts(registry: &Registry) -> Vec<&'static str> {
+pub(super) fn firsts(registry: &Registry) -> Vec<&'static str> {
     let mut all = registry.names();
     all.extend(WORDS.iter().map(|word| word.name));
     all.extend(["run", "help", "version", "-i"]);
@@ -100,7 +110,7 @@ fn firsts(registry: &Registry) -> Vec<&'static str> {
 }
 
 /// Each module and word with what may follow it.
-fn followers(registry: &Registry) -> Vec<(&'static str, Vec<String>)> {
+pub(super) fn followers(registry: &Registry) -> Vec<(&'static str, Vec<String>)> {
     let mut all: Vec<(&'static str, Vec<String>)> =
         registry.iter().map(|module| (module.name(), options(&module.help()))).collect();
     for word in &WORDS {
@@ -113,7 +123,7 @@ fn followers(registry: &Registry) -> Vec<(&'static str, Vec<String>)> {
 }
 
 /// Words, and what a shell runs for more of them, which stays in one piece.
-fn split(words: &str) -> Vec<String> {
+pub(super) fn split(words: &str) -> Vec<String> {
     let (plain, run) = words.split_once("$(").unwrap_or((words, ""));
     let mut all: Vec<String> = plain.split_whitespace().map(str::to_owned).collect();
     if !run.is_empty() {

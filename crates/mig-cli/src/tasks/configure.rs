@@ -81,6 +81,12 @@ fn show(options: &Options, output: &mut Output) -> Result<u8, Failure> {
 }
 
 fn contexts(output: &mut Output) -> Result<u8, Failure> {
+    context_names()?.iter().try_for_each(|name| output.line(name))?;
+    Ok(0)
+}
+
+/// What `--context` takes.
+pub(super) fn context_names() -> Result<Vec<String>, Failure> {
     let home = process_environment("HOME").filter(|home| !home.is_empty());
     let home = home.ok_or_else(|| Failure::usage("there is no home directory"))?;
     let entries = std::fs::read_dir(&home)
@@ -91,8 +97,7 @@ fn contexts(output: &mut Output) -> Result<u8, Failure> {
         .filter(|name| !name.is_empty())
         .collect();
     names.sort();
-    names.iter().try_for_each(|name| output.line(name))?;
-    Ok(0)
+    Ok(names)
 }
 
 async fn init(options: &Options, output: &mut Output) -> Result<u8, Failure> {

@@ -2,6 +2,7 @@
 //! has, whether everything is in place.
 
 mod agent;
+mod candidates;
 mod completions;
 mod configure;
 mod doctor;
@@ -56,7 +57,7 @@ pub(crate) const WORDS: [Word; 20] = [
     word("loader", "list, show, create, enable, disable, key", manage::loader::USAGE),
     word("config", "init, check, show, contexts or macros", configure::USAGE),
     word("doctor", "which step between you and the agents fails", doctor::USAGE),
-    word("completions", "bash, zsh or fish", completions::USAGE),
+    word("completions", "bash, zsh, fish, powershell or elvish", completions::USAGE),
     word("man", "the manual page, for man -l -", completions::MAN),
 ];
 
