@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::host::HostError;
+#[cfg(not(target_os = "linux"))]
+use crate::host::LocalHost;
 
 pub mod echo;
 pub mod proc;
@@ -24,9 +26,16 @@ mod windows;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{interfaces, namespaces, neighbours, sockets};
 #[cfg(not(any(target_os = "linux", windows)))]
-pub(crate) use other::{interfaces, namespaces, neighbours, sockets};
+pub(crate) use other::{interfaces, neighbours, sockets};
 #[cfg(windows)]
-pub(crate) use windows::{interfaces, namespaces, neighbours, sockets};
+pub(crate) use windows::{interfaces, neighbours, sockets};
+
+/// Where the system has no namespaces: one without a name.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+pub(crate) fn namespaces(_: &LocalHost, _: bool) -> Result<Vec<Namespace>, HostError> {
+    Ok(vec![Namespace { label: String::new(), tables: Vec::new() }])
+}
 
 /// One network interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

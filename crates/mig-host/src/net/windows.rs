@@ -45,12 +45,6 @@ pub(crate) fn interfaces(_: &LocalHost) -> Result<Vec<Interface>, HostError> {
         .collect())
 }
 
-/// There is one, without a name.
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
-pub(crate) fn namespaces(_: &LocalHost, _: bool) -> Result<Vec<Namespace>, HostError> {
-    Ok(vec![Namespace { label: String::new(), tables: Vec::new() }])
-}
-
 pub(crate) fn neighbours(
     _: &LocalHost,
     _: &Namespace,
