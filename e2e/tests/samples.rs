@@ -14,8 +14,9 @@ use anyhow::{Context as _, bail, ensure};
 use mig_client::ClientConfig;
 use mig_e2e::operator::{program, repository, scratch, succeed, tool};
 use mig_runtime::config;
-use mig_testkit::{Managed, binary, until};
-use mig_types::Permissions;
+use mig_testkit::{AgentOptions, Managed, TestPlatform, binary, until};
+use mig_types::{Acl, AclEntry, Permissions};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -209,6 +210,63 @@ fn nginx_takes_its_sample_and_tells_the_api_who_calls() -> anyhow::Result<()> {
     // refuses it, at once and without reading it all.
     let manifest = status(&[&form[..], &[&format!("{base}/manifest/new/")]].concat())?;
     ensure!(["401", "502"].contains(&manifest.as_str()), "{manifest}");
+    Ok(())
+}
+
+/// Each line of a followed action passes through when it is written: the front must
+/// neither collect nor hold it until the action is over.
+#[test]
+fn nginx_passes_on_what_a_follower_is_told() -> anyhow::Result<()> {
+    if !installed("nginx") {
+        return Ok(());
+    }
+    let directory = scratch("mig-follow-")?;
+    let here = directory.path();
+    self_signed(here)?;
+    let mut platform = TestPlatform::embedded()?;
+    let mut acl = Acl::default();
+    let investigators = platform.investigators.iter().map(|person| person.weighing(1)).collect();
+    acl.insert("default", AclEntry { minimumweight: 1, investigators });
+    let agent = AgentOptions { name: "web1".to_owned(), acl, ..AgentOptions::default() };
+    let pid = platform.start_agent(&agent)?.process.pid();
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process id")?;
+    platform.wait_agents(1)?;
+
+    let free = || Ok::<_, anyhow::Error>(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
+    let (plain, tls) = (free()?, free()?);
+    let direct = platform.api_url();
+    let api = direct.split([':', '/']).find_map(|part| part.parse().ok()).context("a port")?;
+    let main = nginx_configuration(here, api, plain, tls)?;
+    let nginx = which("nginx").context("no nginx")?;
+    let mut nginx = Managed::start("nginx", &nginx, &["-c", &main], &[], here)?;
+    nginx.wait_listening(([127, 0, 0, 1], tls).into())?;
+
+    let home = platform.investigators.first().context("nobody")?.home().to_owned();
+    let migrc = fs::read_to_string(home.join(".migrc"))?;
+    // Its certificate is an authority's, which is no server's.
+    let front = format!("\"https://localhost:{tls}/api/v1/\"\n    skipverifycert = on");
+    let behind = migrc.replace(&format!("\"{direct}\""), &front);
+    ensure!(behind != migrc, "{migrc}");
+    fs::write(here.join("migrc"), behind)?;
+
+    // It answers nothing for now, and is online all the same.
+    kill_process(pid, Signal::STOP)?;
+    let place = here.display().to_string();
+    let question = ["file", "-path", &place, "-name", "^migrc$"];
+    let mut follower = platform.mig_command("alice", &question)?;
+    let log = here.join("follower.log");
+    let output = fs::File::create(&log)?;
+    follower.env("MIG_CONFIG", here.join("migrc"));
+    follower.stdout(output.try_clone()?).stderr(output);
+    let mut follower = follower.spawn()?;
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    let told = until("the action in flight", PATIENCE, || {
+        said().contains("status=inflight 0/1").then_some(())
+    });
+    kill_process(pid, Signal::CONT)?;
+    let ended = follower.wait()?;
+    told.with_context(said)?;
+    ensure!(ended.success() && said().contains(&format!("web1 {place}/migrc")), "{}", said());
     Ok(())
 }
 
