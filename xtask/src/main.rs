@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod deps;
 mod foreign;
+mod lanes;
 mod openapi;
 #[cfg(unix)]
 mod packages;

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use mig_testservices::{Account, Postgres, RabbitMq, Watchdog};
 
 use crate::command::{cargo, command, output};
+use crate::lanes::{self, Report};
 use crate::packages;
 use crate::summary::Summary;
 
@@ -41,27 +42,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         bail!("mig-yara does not build");
     }
 
-    let summary = Mutex::new(Summary::default());
-    let mut command = cargo();
-    command.args(["test", "--no-fail-fast"]);
-    selection.apply(&mut command);
-    set_environment(&mut command, &postgres, &rabbitmq);
-    let mut outcome = run_counted(&mut command, &summary);
-    if selection.has_engine()
-        && let Ok(status) = &mut outcome
-    {
-        let mut command = cargo();
-        command.args(["test", "--no-fail-fast"]).args(WITH_ENGINE);
-        if !selection.filters.is_empty() {
-            command.arg("--").args(&selection.filters);
-        }
-        *status &= run_counted(&mut command, &summary)?;
-    }
+    let mut summary = Summary::default();
+    let outcome = if selection == Selection::default() {
+        run_everything(&scratch.path, &postgres, &rabbitmq, &mut summary)
+    } else {
+        run_selected(&selection, &postgres, &rabbitmq, &mut summary)
+    };
 
     let versions = versions(&rabbitmq);
     drop((postgres, rabbitmq, scratch));
     let is_well = outcome?;
-    let summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("ran against {versions}, started for these tests and stopped again");
     for _ in 0..summary.silent() {
         println!("one test program ended without a report, which counts as one failure");
@@ -84,6 +74,51 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
 
 /// Cargo's words for the one program that needs a feature.
 const WITH_ENGINE: [&str; 4] = ["--package", "mig-yara", "--features", "mig-yara/engine"];
+
+/// Every test program, two side by side, and the examples in the documentation.
+fn run_everything(
+    scratch: &Path,
+    postgres: &Postgres,
+    rabbitmq: &RabbitMq,
+    summary: &mut Summary,
+) -> Result<bool> {
+    let mut jobs = lanes::programs(&["--workspace"])?;
+    jobs.extend(lanes::programs(&WITH_ENGINE)?);
+    jobs.push(lanes::Job::of_cargo("documentation", &["test", "--workspace", "--doc"]));
+    for job in &mut jobs {
+        set_environment(job.command_mut(), postgres, rabbitmq);
+    }
+    let report = Report { summary: Summary::default(), out: std::io::stdout() };
+    let report = Mutex::new(report);
+    let outcome = lanes::run(jobs, scratch, &report);
+    *summary = report.into_inner().unwrap_or_else(PoisonError::into_inner).summary;
+    outcome
+}
+
+/// What was asked for, as it is printed.
+fn run_selected(
+    selection: &Selection,
+    postgres: &Postgres,
+    rabbitmq: &RabbitMq,
+    summary: &mut Summary,
+) -> Result<bool> {
+    let counted = Mutex::new(Summary::default());
+    let mut command = cargo();
+    command.args(["test", "--no-fail-fast"]);
+    selection.apply(&mut command);
+    set_environment(&mut command, postgres, rabbitmq);
+    let mut is_well = run_counted(&mut command, &counted)?;
+    if selection.has_engine() {
+        let mut command = cargo();
+        command.args(["test", "--no-fail-fast"]).args(WITH_ENGINE);
+        if !selection.filters.is_empty() {
+            command.arg("--").args(&selection.filters);
+        }
+        is_well &= run_counted(&mut command, &counted)?;
+    }
+    *summary = counted.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(is_well)
+}
 
 /// What to run.
 #[derive(Debug, Default, PartialEq, Eq)]
