@@ -390,6 +390,15 @@ $grants$;
 insert into mig_schema (version, name) values (10, '0010_presence')
     on conflict do nothing;
 
+-- The hour of the last heartbeat, for lists by its time. It changes with one of
+-- an hour's heartbeats only; the others still write no index.
+alter table agents add column if not exists heardhour timestamp without time zone
+    generated always as (date_trunc('hour', heartbeattime at time zone 'UTC')) stored;
+create index if not exists agents_heardhour_idx on agents (heardhour desc);
+
+insert into mig_schema (version, name) values (11, '0011_hours')
+    on conflict do nothing;
+
 do $members$
 declare
     member text;

@@ -5,13 +5,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mig_types::{Agent, AgentId, IdGenerator, QueueLoc, Target, Timestamp};
 
-use crate::assemble::{SELECT_AGENTS, agent};
+use crate::assemble::SELECT_AGENTS;
 use crate::db::Sql;
 use crate::heartbeats;
 use crate::model::{
     AgentsStats, Chosen, HeartbeatOutcome, KillOrder, Liveness, Page, Search, StoreError,
 };
+use crate::search::{self, AgentSource};
 use crate::store::SqlStore;
+use crate::targets::Plan;
 use crate::traits::AgentStore;
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -79,7 +81,7 @@ impl AgentStore for SqlStore {
         let columns = "select cast(h.id as bigint) as id, h.name, h.queueloc, h.loadername from (";
         let sql = self.db.sql(columns);
         let sql = chosen(sql, ", agents.name, agents.loadername", target, now)?.once();
-        let rows = self.db.fetch_target(sql, self.read_role).await?;
+        let rows = self.db.fetch_target(sql, self.read_role, Plan::Any).await?;
         rows.iter()
             .map(|row| {
                 Ok(Chosen {
@@ -98,16 +100,18 @@ impl AgentStore for SqlStore {
         page: Page,
         now: Timestamp,
     ) -> Result<Vec<Agent>> {
-        // Sorts what is narrow; the wide rows are read for the page alone.
-        let sql = self.db.sql(SELECT_AGENTS).push("agents g where g.id in (select h.id from (");
+        // The wide rows are read for the page alone.
+        let sql = self.db.sql("select cast(h.id as bigint) as id from (");
         let sql = chosen(sql, "", target, now)?
             .push(" limit ")
             .int(i64::from(page.limit))
             .push(" offset ")
             .int(i64::from(page.offset))
-            .push(") order by g.queueloc")
             .once();
-        self.db.fetch_target(sql, self.read_role).await?.iter().map(agent).collect()
+        let rows = self.db.fetch_target(sql, self.read_role, Plan::InOrder).await?;
+        let ids = rows.iter().map(|row| row.id("id", AgentId::new)).collect::<Result<Vec<_>>>()?;
+        let mut agents = self.agents_by_id(&ids.iter().copied().collect()).await?;
+        Ok(ids.into_iter().filter_map(|id| agents.remove(&id)).collect())
     }
 
     async fn search_agents(&self, search: &Search, page: Page) -> Result<Vec<Agent>> {
@@ -115,8 +119,15 @@ impl AgentStore for SqlStore {
         if actions.is_none() {
             return Ok(Vec::new());
         }
-        let sql = self.db.sql(SELECT_AGENTS).push("agents g");
-        self.read_agents(crate::search::agents(sql, search, &actions, page)).await
+        for source in search::sources(self.db.dialect(), search, &actions, page) {
+            let sql = self.db.sql(SELECT_AGENTS).push("agents g");
+            let sql = search::agents(sql, search, &actions, page, *source);
+            let agents = self.read_agents(sql).await?;
+            if *source != AgentSource::Newest || agents.len() == page.limit as usize {
+                return Ok(agents);
+            }
+        }
+        Ok(Vec::new())
     }
 
     async fn duplicate_agents(&self, window: Duration, now: Timestamp) -> Result<Vec<Vec<Agent>>> {

@@ -97,7 +97,10 @@ impl SqlStore {
         Ok(actions.into_iter().map(|action| (action.id, action)).collect())
     }
 
-    async fn agents_by_id(&self, ids: &BTreeSet<AgentId>) -> Result<HashMap<AgentId, Agent>> {
+    pub(crate) async fn agents_by_id(
+        &self,
+        ids: &BTreeSet<AgentId>,
+    ) -> Result<HashMap<AgentId, Agent>> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }

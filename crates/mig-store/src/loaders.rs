@@ -9,6 +9,7 @@ use crate::model::{LoaderReport, LoaderRow, LoaderSecret, NewLoader, Page, Searc
 use crate::results::{clean_tags, clean_text, clean_value};
 use crate::store::SqlStore;
 use crate::targets;
+use crate::targets::Plan;
 use crate::traits::LoaderStore;
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -137,7 +138,7 @@ impl LoaderStore for SqlStore {
             .int(id.as_i64())
             .push(" and (");
         let sql = targets::loader_condition(sql, target, now)?.push(")").once();
-        Ok(!self.db.fetch_target(sql, self.read_role).await?.is_empty())
+        Ok(!self.db.fetch_target(sql, self.read_role, Plan::Any).await?.is_empty())
     }
 
     async fn loaders_by_target(
@@ -150,7 +151,7 @@ impl LoaderStore for SqlStore {
         let sql = self.db.sql("select cast(loaders.id as bigint) as id from loaders where (");
         let sql = targets::loader_condition(sql, target, now)?.push(")").once();
         let mut ids = Vec::new();
-        for row in self.db.fetch_target(sql, self.read_role).await? {
+        for row in self.db.fetch_target(sql, self.read_role, Plan::Any).await? {
             ids.push(row.int("id")?);
         }
         let sql = self

@@ -31,6 +31,7 @@ const POSTGRES: &[Migration] = &[
     migration!("postgres", "0008_outbox"),
     migration!("postgres", "0009_names"),
     migration!("postgres", "0010_presence"),
+    migration!("postgres", "0011_hours"),
 ];
 
 const SQLITE: &[Migration] = &[

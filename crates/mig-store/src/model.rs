@@ -176,7 +176,7 @@ pub struct Page {
 
 /// Filters of `GET /search`. `None` and empty mean "no filter"; patterns are
 /// SQL `ILIKE` patterns (`%`, `_`, backslash escapes).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Search {
     pub after: Option<Timestamp>,
     pub before: Option<Timestamp>,

@@ -143,9 +143,105 @@ fn of_agents(sql: Sql, search: &Search, fit: &Fit) -> Sql {
     }
 }
 
+/// Where a page of agents is looked for. PostgreSQL has no index on the time of the
+/// last heartbeat, which would be written with every one, but on its hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AgentSource {
+    /// Among those heard last. A page that is not filled has to be looked for again.
+    Newest,
+    /// In the hours it can be in: nothing else decides which agents it has.
+    Hours,
+    /// Among all.
+    All,
+}
+
+/// How many agents [`AgentSource::Newest`] looks at.
+const NEWEST: i64 = 1000;
+/// Actions whose commands are read sooner than those of agents.
+const FEW_ACTIONS: usize = 10;
+
+/// Where to look for a page, one after the other.
+pub(crate) fn sources(
+    dialect: Dialect,
+    search: &Search,
+    actions: &Fit,
+    page: Page,
+) -> &'static [AgentSource] {
+    let reach = i64::from(page.limit) + i64::from(page.offset);
+    let asks_many = match actions {
+        Fit::Any => false,
+        Fit::Ids(ids) => ids.len() > FEW_ACTIONS,
+        Fit::Many => true,
+    };
+    if dialect == Dialect::Sqlite {
+        &[AgentSource::All]
+    } else if *search == Search::default() {
+        &[AgentSource::Hours]
+    } else if asks_many && search.before.is_none() && reach <= NEWEST / 4 {
+        &[AgentSource::Newest, AgentSource::All]
+    } else {
+        &[AgentSource::All]
+    }
+}
+
 /// As [`commands`]: the ids first. `columns` ends with `from agents g`.
-pub(crate) fn agents(columns: Sql, search: &Search, actions: &Fit, page: Page) -> Sql {
-    let sql = columns.push(" where g.id in (select g.id from agents g where true");
+pub(crate) fn agents(
+    columns: Sql,
+    search: &Search,
+    actions: &Fit,
+    page: Page,
+    source: AgentSource,
+) -> Sql {
+    let sql = columns.push(" where g.id in (");
+    let sql = match source {
+        AgentSource::Hours => of_hours(sql, page),
+        AgentSource::Newest => {
+            let sql = sql
+                .push(
+                    "select g.id from (select n.id, n.name, n.version, n.status, n.heartbeattime ",
+                )
+                .push("from agents n order by n.heardhour desc, n.heartbeattime desc, n.id desc ")
+                .push("limit ")
+                .int(NEWEST)
+                .push(") as g where true");
+            paged(fitting_agents(sql, search, actions), LATEST_AGENTS, page)
+        }
+        AgentSource::All => {
+            let sql = sql.push("select g.id from agents g where true");
+            paged(fitting_agents(sql, search, actions), LATEST_AGENTS, page)
+        }
+    };
+    sql.push(") order by ").push(LATEST_AGENTS).once()
+}
+
+/// Counts the agents of each hour in the index, and sorts those of the hours that the
+/// page reaches into.
+fn of_hours(sql: Sql, page: Page) -> Sql {
+    let offset = i64::from(page.offset);
+    sql.push("with hours as materialized (select heardhour, count(*) as agents from agents ")
+        .push("group by heardhour), placed as materialized (select heardhour, ")
+        .push("sum(agents) over (order by heardhour desc) - agents as first, ")
+        .push("sum(agents) over (order by heardhour desc) as last from hours) ")
+        .push("select g.id from agents g where g.heardhour in ")
+        .push("(select heardhour from placed where first < ")
+        .int(i64::from(page.limit) + offset)
+        .push(" and last > ")
+        .int(offset)
+        .push(") order by ")
+        .push(LATEST_AGENTS)
+        .push(" limit ")
+        .int(i64::from(page.limit))
+        .push(" offset ")
+        .int(offset)
+        .push(" - (select cast(coalesce(min(first), ")
+        .int(offset)
+        .push(") as bigint) from placed where last > ")
+        .int(offset)
+        .push(")")
+}
+
+/// Every filter, as a condition on `agents g`.
+fn fitting_agents(sql: Sql, search: &Search, actions: &Fit) -> Sql {
     let mut sql = window(sql, search, "g.heartbeattime", "g.heartbeattime");
     sql = own_agent(sql, search);
     sql = like(sql, "g.status", search.status.as_deref());
@@ -153,7 +249,7 @@ pub(crate) fn agents(columns: Sql, search: &Search, actions: &Fit, page: Page) -
         sql = sql.push(" and exists (select 1 from commands c where c.agentid = g.id");
         sql = of_actions(own_command(sql, search), search, actions).push(")");
     }
-    paged(sql, LATEST_AGENTS, page).push(") order by ").push(LATEST_AGENTS)
+    sql
 }
 
 pub(crate) fn investigators(sql: Sql, search: &Search, agents: &Fit, page: Page) -> Sql {

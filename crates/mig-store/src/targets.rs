@@ -37,6 +37,17 @@ fn rendered(sql: Sql, condition: &Condition, now: Timestamp) -> Result<Sql> {
     Ok(sql.push_bound(&rendered.sql, rendered.binds.into_iter().map(bind)))
 }
 
+/// How PostgreSQL is to read the rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// As it thinks best, which is all of them.
+    Any,
+    /// In the statement's order, from an index that has it, so that a page ends the
+    /// reading. It takes every condition on a document for a rare one, and would
+    /// look at all agents and sort them.
+    InOrder,
+}
+
 impl Db {
     /// Longest evaluation of a target.
     const fn target_limit(&self) -> Duration {
@@ -47,17 +58,26 @@ impl Db {
     }
 
     /// Reads with a statement that holds a target's condition.
-    pub(crate) async fn fetch_target(&self, sql: Sql, read_role: bool) -> Result<Vec<Row>> {
+    pub(crate) async fn fetch_target(
+        &self,
+        sql: Sql,
+        read_role: bool,
+        plan: Plan,
+    ) -> Result<Vec<Row>> {
         let limit = self.target_limit();
         within_limit(limit + GRACE, async {
             match self {
                 Self::Postgres { pool, .. } => {
                     let mut tx = pool.begin_with("begin read only").await?;
-                    // Both end with the transaction, whatever happens. Zero would
+                    // All end with the transaction, whatever happens. Zero would
                     // mean no limit.
                     let timeout = limit.as_millis().clamp(1, i32::MAX.cast_unsigned().into());
                     let role = if read_role { "; set local role migreadonly" } else { "" };
-                    let setup = format!("set local statement_timeout = '{timeout}ms'{role}");
+                    let plan = match plan {
+                        Plan::Any => "",
+                        Plan::InOrder => "; set local enable_sort = off",
+                    };
+                    let setup = format!("set local statement_timeout = '{timeout}ms'{role}{plan}");
                     // Safe to assert: a number and words of ours.
                     sqlx::raw_sql(AssertSqlSafe(setup)).execute(&mut *tx).await?;
                     let rows = postgres_query(sql).fetch_all(&mut *tx).await;

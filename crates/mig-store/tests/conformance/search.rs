@@ -14,6 +14,8 @@ on_both!(
     investigators_by_every_filter,
     pages_follow_each_other,
     pages_of_commands_are_parts_of_the_whole,
+    pages_of_agents_are_parts_of_the_whole,
+    agents_not_heard_for_long_are_found_by_their_actions,
     a_late_result_shows_in_the_counters_of_an_action_that_is_over,
     patterns_escape_and_ignore_case,
 );
@@ -249,6 +251,66 @@ async fn pages_of_commands_are_parts_of_the_whole(platform: &Platform) {
                 assert_eq!(part.await, whole[offset..end], "{search:?} {limit} {offset}");
             }
         }
+    }
+}
+
+async fn pages_of_agents_are_parts_of_the_whole(platform: &Platform) {
+    // Several in an hour, at its ends, at the same time, and hours without any.
+    let heard = [0, 1, 3599, 3600, 3600, 3601, 7199, 7200, 20_000, 20_000, 20_001, 100_000];
+    let mut agents = Vec::new();
+    for (number, time) in heard.into_iter().enumerate() {
+        let queueloc = format!("linux.{}{number:02}", if number % 3 == 0 { "a" } else { "b" });
+        agents.extend(platform.enroll(&[&queueloc], at(time)).await);
+    }
+    // More actions than are looked up by their commands.
+    for id in 1..=12 {
+        platform.launch(id, &agents[..10], at(50)).await;
+    }
+    let d = Search::default;
+    for (search, count) in [
+        (d(), 12),
+        (Search { after: Some(at(3600)), before: Some(at(20_000)), ..d() }, 7),
+        (Search { agent_name: text("%-a%"), ..d() }, 4),
+        (Search { action_name: text("action %"), ..d() }, 10),
+        (Search { action_name: text("action %"), agent_name: text("%-b%"), ..d() }, 6),
+        (Search { action_name: text("action %"), after: Some(at(3600)), ..d() }, 7),
+        (Search { action_id: Some(action_id(3)), ..d() }, 10),
+    ] {
+        let page = async |limit, offset| -> Vec<_> {
+            let page = Page { limit, offset };
+            let found = platform.store.search_agents(&search, page).await.unwrap();
+            found.into_iter().map(|found| (found.heartbeatts, found.id)).collect()
+        };
+        let whole = page(100, 0).await;
+        assert_eq!(whole.len(), count, "{search:?}");
+        assert!(whole.is_sorted_by(|a, b| a > b), "{search:?}: {whole:?}");
+        for limit in 1..4 {
+            for offset in 0..=count + 1 {
+                let (begin, end) = (offset.min(count), (offset + limit).min(count));
+                let part = page(u32::try_from(limit).unwrap(), u32::try_from(offset).unwrap());
+                assert_eq!(part.await, whole[begin..end], "{search:?} {limit} {offset}");
+            }
+        }
+        assert!(page(0, 0).await.is_empty());
+    }
+}
+
+async fn agents_not_heard_for_long_are_found_by_their_actions(platform: &Platform) {
+    let old = ["linux.old1", "linux.old2", "linux.old3"];
+    let old = platform.enroll(&old, at(0)).await;
+    // More than are looked at first.
+    let names: Vec<String> = (0..1001).map(|number| format!("linux.new{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    platform.enroll(&names, at(10_000)).await;
+    for id in 1..=12 {
+        platform.launch(id, &old, at(50)).await;
+    }
+    let search = Search { action_name: text("action %"), ..Search::default() };
+    for (limit, offset, count) in [(2, 0, 2), (2, 2, 1), (100, 0, 3)] {
+        let page = Page { limit, offset };
+        let found = platform.store.search_agents(&search, page).await.unwrap();
+        assert_eq!(found.len(), count, "{limit} {offset}");
+        assert!(found.iter().all(|agent| old.contains(&agent.id)));
     }
 }
 
