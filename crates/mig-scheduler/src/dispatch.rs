@@ -106,6 +106,7 @@ async fn dispatch(
         Ok(agents) => agents,
         Err(refusal) => return invalidate(scheduler, action, &refusal, now).await,
     };
+    scheduler.is_for(action.id, agents.len());
     let mut chunks = agents.chunks(CHUNK).peekable();
     while let Some(chunk) = chunks.next() {
         if !create(scheduler, action, chunk, chunks.peek().is_none(), now).await? {

@@ -53,7 +53,15 @@ async fn claim(scheduler: &Scheduler) -> Result<Vec<(Unpublished, Timestamp)>, S
     }
     let claimed = scheduler.store().claim_unpublished(scheduler.owner(), LEASE, BATCH, now).await;
     let claimed = claimed.map_err(SchedulerError::store("claim commands"))?;
-    Ok(claimed.into_iter().map(|unpublished| (unpublished, now + LEASE)).collect())
+    let mut commands = Vec::with_capacity(claimed.len());
+    for mut unpublished in claimed {
+        let action = &mut unpublished.command.action;
+        if let Some(agents) = scheduler.targets_of(action.id) {
+            action.counters.sent = agents as u64;
+        }
+        commands.push((unpublished, now + LEASE));
+    }
+    Ok(commands)
 }
 
 /// Publishes one batch and records what the relay took.

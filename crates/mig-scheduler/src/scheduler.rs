@@ -1,6 +1,6 @@
 //! One scheduler: what its passes share, and the tasks that run them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -55,10 +55,15 @@ pub struct Scheduler {
     pub(crate) whitelist: Arc<Whitelist>,
     pub(crate) wake: Wake,
     pub(crate) claimed: Leased<Action>,
+    /// How many agents the actions that this scheduler dispatched are for.
+    targets: Mutex<HashMap<ActionId, usize>>,
     pub(crate) unsent: Leased<Unpublished>,
     pub(crate) unmarked: Leased<CommandId>,
     pub(crate) unsettled: Unsettled,
 }
+
+/// Actions whose number of agents is remembered, at most.
+const MAX_TARGETS: usize = 10_000;
 
 /// Wakes passes before their timers do.
 #[derive(Debug, Default)]
@@ -91,6 +96,7 @@ impl Scheduler {
             whitelist: Arc::new(Whitelist::new(settings.whitelist.clone())),
             wake: Wake::default(),
             claimed: Leased::default(),
+            targets: Mutex::default(),
             unsent: Leased::default(),
             unmarked: Leased::default(),
             unsettled: Unsettled::default(),
@@ -206,6 +212,21 @@ impl Scheduler {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Remembers for how many agents an action is. Its commands say so, also those
+    /// that are published while others are still being created.
+    pub(crate) fn is_for(&self, action: ActionId, agents: usize) {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        if targets.len() >= MAX_TARGETS {
+            targets.clear();
+        }
+        targets.insert(action, agents);
+    }
+
+    /// For how many agents an action is that this scheduler dispatched.
+    pub(crate) fn targets_of(&self, action: ActionId) -> Option<usize> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner).get(&action).copied()
     }
 
     /// Remembers actions whose progress is worth a line.

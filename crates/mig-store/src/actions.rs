@@ -102,7 +102,7 @@ async fn create_commands(
     }
     let operations: Option<Vec<serde_json::Value>> = row.json("operations")?;
     let empty = vec![ModuleResult::default(); operations.map_or(0, |list| list.len())];
-    let ids = || Column::Int("id", commands.iter().map(|new| new.id.as_i64()).collect());
+    let ids = commands.iter().map(|new| new.id.as_i64()).collect();
     let agents = commands.iter().map(|new| new.agent.as_i64()).collect();
     let sql = tx
         .sql("insert into commands (id, actionid, agentid, status, results, starttime, ")
@@ -117,17 +117,19 @@ async fn create_commands(
         .push(", ")
         .time(Timestamp::NEVER)
         .push(", g.queueloc from ")
-        .rows("r", vec![ids(), Column::Int("agent", agents)])
+        .rows("r", vec![Column::Int("id", ids), Column::Int("agent", agents)])
         .push(" join agents g on g.id = r.agent where true ")
-        .push("on conflict (actionid, agentid) where queueloc is not null do nothing");
-    tx.execute(sql).await.map_err(|error| error.about("a command id"))?;
+        .push("on conflict (actionid, agentid) where queueloc is not null do nothing ")
+        .push("returning cast(id as bigint) as id");
+    let created = tx.fetch(sql).await.map_err(|error| error.about("a command id"))?;
+    let created = created.iter().map(|row| row.int("id")).collect::<Result<Vec<_>>>()?;
+    if created.is_empty() {
+        return Ok(true);
+    }
     let sql = tx
-        .sql("insert into mig_outbox (commandid, until) select c.id, a.expireafter from ")
-        .rows("r", vec![ids()])
-        // SQLite joins in the order that a cross join gives, and would look
-        // through the batch for each command of the action otherwise.
-        .push(" cross join commands c cross join actions a ")
-        .push("where c.id = r.id and a.id = c.actionid and a.id = ")
+        .sql("insert into mig_outbox (commandid, until) select r.id, a.expireafter from ")
+        .rows("r", vec![Column::Int("id", created)])
+        .push(" cross join actions a where a.id = ")
         .int(action.as_i64());
     tx.execute(sql).await?;
     Ok(true)

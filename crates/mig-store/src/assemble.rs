@@ -117,14 +117,16 @@ impl SqlStore {
     ) -> Result<HashMap<ActionId, Counted>> {
         let mut counted = HashMap::new();
         let mut whole = Vec::new();
+        let mut statuses = HashMap::new();
         for action in actions {
+            statuses.insert(action.id, action.status);
             match self.counted.counted(action) {
                 Some(known) => drop(counted.insert(action.id, known)),
                 None => whole.push(action.id),
             }
         }
         whole.extend(self.count_news(&mut counted).await?);
-        self.count_all(&whole, &mut counted).await?;
+        self.count_all(&whole, &statuses, &mut counted).await?;
         Ok(counted)
     }
 
@@ -163,6 +165,7 @@ impl SqlStore {
     async fn count_all(
         &self,
         ids: &[ActionId],
+        statuses: &HashMap<ActionId, Option<ActionStatus>>,
         counted: &mut HashMap<ActionId, Counted>,
     ) -> Result<()> {
         if ids.is_empty() {
@@ -176,8 +179,9 @@ impl SqlStore {
             .among(ids.iter().map(|id| id.as_i64()))
             .push(" group by actionid, status");
         for row in self.db.fetch(sql).await? {
-            let entry =
-                counted.entry(row.id("actionid", ActionId::new)?).or_insert_with(Counted::now);
+            let id = row.id("actionid", ActionId::new)?;
+            let status = statuses.get(&id).copied().flatten();
+            let entry = counted.entry(id).or_insert_with(|| Counted::now(status));
             entry.add(command_status(&row)?, row.count("total")?, row.int("seq")?);
         }
         Ok(())

@@ -253,17 +253,20 @@ async fn stored_commands(
     ids: Vec<i64>,
 ) -> Result<HashMap<CommandId, Stored>> {
     let sql = tx
+        // By their ids first: beside the action in one join, either database may read
+        // every command of the action instead, and that for each batch.
+        .sql("with c as materialized (select id, actionid, agentid, status, queueloc ")
+        .push("from commands where id")
+        .among(ids)
         // The last sequence is looked up once for each action.
-        .sql("with last as materialized (select a.id, cast(coalesce((select max(f.finish_seq) ")
+        .push("), last as materialized (select a.id, cast(coalesce((select max(f.finish_seq) ")
         .push("from commands f where f.actionid = a.id), 0) as bigint) as seq from actions a ")
         .push("where a.id")
         .among(actions.iter().map(|id| id.as_i64()))
         .push(") select cast(c.id as bigint) as id, cast(c.actionid as bigint) as actionid, ")
         .push("c.status, coalesce(c.queueloc, g.queueloc) as queueloc, last.seq as seq ")
-        // The order for SQLite, which would read every command of the action.
-        .push("from commands c cross join last cross join agents g ")
-        .push("where last.id = c.actionid and g.id = c.agentid and c.id")
-        .among(ids);
+        .push("from c cross join last cross join agents g ")
+        .push("where last.id = c.actionid and g.id = c.agentid");
     let mut stored = HashMap::new();
     for row in tx.fetch(sql).await? {
         stored.insert(

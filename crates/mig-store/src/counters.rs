@@ -26,11 +26,17 @@ pub(crate) struct CounterCache {
     open: Mutex<HashMap<ActionId, Counted>>,
 }
 
+/// While its commands are being created, an action's are counted this often: there
+/// is nothing to add up what was created since.
+const RECOUNT_GROWING: Duration = Duration::from_millis(400);
+
 /// Counters up to a finish sequence.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counted {
     /// When all commands were counted.
     at: Instant,
+    /// The action's status then.
+    status: Option<ActionStatus>,
     /// The last finish sequence they include; 0 for none.
     pub(crate) seq: i64,
     pub(crate) counters: Counters,
@@ -38,8 +44,8 @@ pub(crate) struct Counted {
 
 impl Counted {
     /// All commands of an action, counted now.
-    pub(crate) fn now() -> Self {
-        Self { at: Instant::now(), seq: 0, counters: Counters::default() }
+    pub(crate) fn now(status: Option<ActionStatus>) -> Self {
+        Self { at: Instant::now(), status, seq: 0, counters: Counters::default() }
     }
 
     /// Adds commands of one status; `seq` is their last.
@@ -92,17 +98,18 @@ impl CounterCache {
     /// command that expired may still be answered, and is then counted
     /// elsewhere: such an action is counted whole.
     pub(crate) fn counted(&self, action: &Action) -> Option<Counted> {
-        if action.status != Some(ActionStatus::Inflight) {
-            return None;
-        }
+        let recount = recount(action)?;
         let counted = *lock(&self.open).get(&action.id)?;
-        (counted.at.elapsed() < RECOUNT && counted.counters.expired == 0).then_some(counted)
+        (counted.at.elapsed() < recount
+            && counted.status == action.status
+            && counted.counters.expired == 0)
+            .then_some(counted)
     }
 
     /// Remembers counters of an action in flight.
     pub(crate) fn keep(&self, action: &Action, counted: Counted) {
         let mut open = lock(&self.open);
-        if action.status != Some(ActionStatus::Inflight) {
+        if recount(action).is_none() {
             open.remove(&action.id);
             return;
         }
@@ -121,6 +128,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How long counters of an action may be added to; `None` when they are not kept.
+const fn recount(action: &Action) -> Option<Duration> {
+    match action.status {
+        Some(ActionStatus::Inflight) => Some(RECOUNT),
+        Some(ActionStatus::Preparing) => Some(RECOUNT_GROWING),
+        _ => None,
+    }
+}
+
 fn is_over(action: &Action) -> bool {
     action.status.is_some_and(ActionStatus::is_final)
 }
@@ -131,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_finished_since_is_added_to_what_was_counted() {
-        let mut counted = Counted::now();
+        let mut counted = Counted::now(Some(ActionStatus::Inflight));
         counted.add(CommandStatus::Sent, 5, 0);
         counted.add(CommandStatus::Success, 2, 2);
         counted.finish(CommandStatus::Failed, 1, 3).unwrap();

@@ -246,6 +246,26 @@ async fn what_a_scheduler_left_half_dispatched_its_successor_completes() {
 }
 
 #[tokio::test]
+async fn commands_say_for_how_many_agents_the_action_is() {
+    let platform = Platform::start().await;
+    let mut agents = platform.enroll(&["linux.web0"]).await;
+    for number in 1..=dispatch::CHUNK {
+        platform.heartbeat(&format!("linux.web{number}")).await;
+    }
+    platform.take_heartbeats(&platform.scheduler()).await;
+    platform.launch(&platform.action("to many", LINUX)).await;
+    let flaky = Arc::new(FlakyStore::new(Arc::clone(&platform.store)));
+    flaky.leaves_in_dispatch.store(true, Ordering::SeqCst);
+    let scheduler = platform.scheduler_over(Arc::clone(&flaky) as Arc<_>);
+    dispatch::run(&scheduler).await.unwrap_err();
+    // Published while the last one is not yet created.
+    flaky.away.store(false, Ordering::SeqCst);
+    publish::run(&scheduler).await.unwrap();
+    let [command] = <[_; 1]>::try_from(agents[0].receive().await).unwrap();
+    assert_eq!(command.action.counters.sent, dispatch::CHUNK as u64 + 1);
+}
+
+#[tokio::test]
 async fn what_nobody_completed_ends_with_the_action() {
     let platform = Platform::start().await;
     let id = half_dispatched(&platform).await;
