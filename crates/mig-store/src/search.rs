@@ -168,8 +168,9 @@ pub(crate) fn sources(
     page: Page,
 ) -> &'static [AgentSource] {
     let reach = i64::from(page.limit) + i64::from(page.offset);
-    let asks_many = match actions {
-        Fit::Any => false,
+    let has_many = match actions {
+        // Names and numbers are in an index.
+        Fit::Any => search.agent_id.is_none() && search.agent_name.is_none(),
         Fit::Ids(ids) => ids.len() > FEW_ACTIONS,
         Fit::Many => true,
     };
@@ -177,7 +178,11 @@ pub(crate) fn sources(
         &[AgentSource::All]
     } else if *search == Search::default() {
         &[AgentSource::Hours]
-    } else if asks_many && search.before.is_none() && reach <= NEWEST / 4 {
+    } else if has_many
+        && search.before.is_none()
+        && search.command_id.is_none()
+        && reach <= NEWEST / 4
+    {
         &[AgentSource::Newest, AgentSource::All]
     } else {
         &[AgentSource::All]

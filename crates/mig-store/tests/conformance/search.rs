@@ -275,6 +275,8 @@ async fn pages_of_agents_are_parts_of_the_whole(platform: &Platform) {
         (Search { action_name: text("action %"), agent_name: text("%-b%"), ..d() }, 6),
         (Search { action_name: text("action %"), after: Some(at(3600)), ..d() }, 7),
         (Search { action_id: Some(action_id(3)), ..d() }, 10),
+        (Search { agent_version: text("1%"), ..d() }, 12),
+        (Search { status: text("online"), ..d() }, 12),
     ] {
         let page = async |limit, offset| -> Vec<_> {
             let page = Page { limit, offset };
