@@ -4,6 +4,8 @@
 mod crooked;
 #[path = "clients/doctor.rs"]
 mod doctor;
+#[path = "clients/errors.rs"]
+mod errors;
 #[path = "clients/formats.rs"]
 mod formats;
 #[path = "clients/map.rs"]
@@ -115,6 +117,7 @@ fn the_small_programs_do_what_scripts_need() -> anyhow::Result<()> {
     verifier(&lab, &file)?;
     examples(&lab)?;
     watches(&lab)?;
+    errors::sentences(&lab)?;
     search(&lab)
 }
 

@@ -13,7 +13,7 @@ use mig_client::search::Kind;
 use mig_terminal::failure::Failure;
 use mig_terminal::format::{Form, Format, Layout};
 use mig_terminal::output::{Color, Output, Progress};
-use mig_terminal::{Session, grid, listing};
+use mig_terminal::{Session, grid, listing, narrate};
 
 /// Validity of an action when `-e` does not say.
 const DEFAULT_VALIDITY: Duration = Duration::from_mins(5);
@@ -63,7 +63,8 @@ pub(crate) struct Globals {
     pub(crate) sign: bool,
     pub(crate) compress: bool,
     pub(crate) among: Option<(ActionId, bool)>,
-    pub(crate) verbose: bool,
+    /// How much more is told.
+    pub(crate) verbosity: u8,
     pub(crate) yes: bool,
     pub(crate) countdown: u32,
     pub(crate) dry_run: bool,
@@ -106,7 +107,7 @@ impl Default for Globals {
             sign: false,
             compress: false,
             among: None,
-            verbose: false,
+            verbosity: 0,
             yes: false,
             countdown: DEFAULT_COUNTDOWN,
             dry_run: false,
@@ -263,7 +264,7 @@ impl Globals {
             "p" => self.print = on,
             "s" => self.sign = on,
             "z" => self.compress = on,
-            "v" => self.verbose = on,
+            "v" => self.verbosity = u8::from(on),
             "y" | "yes" => self.yes = on,
             "dry-run" => self.dry_run = on,
             "no-follow" => self.no_follow = on,
@@ -379,10 +380,15 @@ impl Globals {
     }
 
     /// Tells the output what of it is wanted.
-    pub(crate) fn apply(&self, output: &mut Output) {
+    ///
+    /// # Errors
+    ///
+    /// When more shall be told, and cannot.
+    pub(crate) fn apply(&self, output: &mut Output) -> Result<(), Failure> {
         output.set_color(self.color);
         output.set_quiet(self.quiet);
         output.set_progress(self.progress);
+        narrate("mig", self.verbosity)
     }
 
     /// Tells a session about key and patience.

@@ -49,7 +49,7 @@ global options, before the module or right after it; long names anywhere:
     -c <file>             configuration [default: ~/.migrc]
     --context <name>      configuration ~/.migrc-<name>
     --key <file>          sign with this unprotected key instead of gpg
-    -v                    say more
+    -v                    tell what is asked of the API, and what is behind an error
 
 without launching:
     -p                    print the unsigned action

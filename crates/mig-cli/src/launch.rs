@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::follow;
 use crate::globals::Globals;
 use crate::guard::{self, cancelled};
-use mig_terminal::failure::{Failure, chain, code};
+use mig_terminal::failure::{Failure, code, sentence};
 use mig_terminal::format::{Form, Format};
 use mig_terminal::output::Output;
 use mig_terminal::{Session, listing, locate, recent, text, wizard};
@@ -102,7 +102,7 @@ pub(crate) fn read(path: &str) -> Result<Action, Failure> {
 fn parsed(bytes: &[u8]) -> Result<Action, String> {
     let start = bytes.trim_ascii_start();
     if start.is_empty() || start.starts_with(b"{") {
-        return wire::from_slice(bytes).map_err(|error| chain(&error));
+        return wire::from_slice(bytes).map_err(|error| sentence(&error));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let options = serde_saphyr::options! { with_snippet: false };
@@ -111,7 +111,7 @@ fn parsed(bytes: &[u8]) -> Result<Action, String> {
     if !value.is_object() {
         return Err("it is neither JSON nor YAML with the members of one".to_owned());
     }
-    wire::from_value(value).map_err(|error| chain(&error))
+    wire::from_value(value).map_err(|error| sentence(&error))
 }
 
 /// The target with macros expanded.
@@ -238,7 +238,7 @@ pub(crate) fn squeeze(action: &mut Action) -> Result<(), Failure> {
     for operation in action.operations.iter_mut().flatten() {
         if operation.want_compressed && !operation.is_compressed {
             compress::compress_parameters(operation)
-                .map_err(|error| Failure::other(chain(&error)))?;
+                .map_err(|error| Failure::of(code::OTHER, &error))?;
         }
     }
     Ok(())
@@ -250,8 +250,8 @@ const LATE: &str = "sign it anew, with a longer -e";
 pub(crate) fn refused(error: LaunchError) -> Failure {
     match error {
         LaunchError::Signer(error) => error.into(),
-        LaunchError::Fault(ActionFault::Expired(_)) => Failure::other(chain(&error)).hint(LATE),
-        other => Failure::other(chain(&other)),
+        LaunchError::Fault(ActionFault::Expired(_)) => Failure::of(code::OTHER, &error).hint(LATE),
+        other => Failure::of(code::OTHER, &other),
     }
 }
 
@@ -304,9 +304,7 @@ async fn names(api: &ApiClient, target: &str) -> Result<Vec<String>, Failure> {
 
 pub(crate) fn rejected(error: ClientError) -> Failure {
     match error {
-        ClientError::Api { status: 400..=499, message }
-            if !message.is_empty() && !message.contains("uthoriz") =>
-        {
+        ClientError::Api { status: 400..=499, message } if !message.is_empty() => {
             Failure::other(format!("the API rejected the target: {message}"))
         }
         other => other.into(),

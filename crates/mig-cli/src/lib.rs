@@ -18,7 +18,6 @@ use std::ffi::OsString;
 use arguments::Invocation;
 use mig_runtime::{Exit, Shutdown};
 use mig_terminal::failure::Failure;
-use mig_terminal::narrate;
 use mig_terminal::output::Output;
 
 /// Runs one command line; the exit code travels in an [`Exit`].
@@ -79,9 +78,8 @@ async fn dispatch(
         }
         Invocation::Task(words) => tasks::run(&registry, &words, output, shutdown).await,
         Invocation::Module { module, parameters, mut globals, name } => {
-            globals.apply(output);
+            globals.apply(output)?;
             globals.settle(output)?;
-            let _telling = globals.verbose.then(|| narrate("mig")).transpose()?;
             let wanted = globals.target.as_deref();
             if wanted == Some(local::TARGET) {
                 return local::run(&registry, &module, parameters, &globals, output);
@@ -89,9 +87,8 @@ async fn dispatch(
             launch::module(&registry, &module, parameters, &globals, name, output, shutdown).await
         }
         Invocation::File { path, mut globals } => {
-            globals.apply(output);
+            globals.apply(output)?;
             globals.settle(output)?;
-            let _telling = globals.verbose.then(|| narrate("mig")).transpose()?;
             launch::file(&registry, &path, &globals, output, shutdown).await
         }
     }

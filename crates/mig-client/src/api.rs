@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::collection::Collection;
 use crate::config::ClientConfig;
+use crate::refusal::{self, Caller, Refusal};
 use crate::retry::{Passing, Retry};
 use crate::signer::{Signer, SignerError};
 
@@ -56,10 +57,13 @@ pub enum ClientError {
     /// The API said no; `message` is its own.
     #[error("the API answered {status}: {message}")]
     Api { status: u16, message: String },
+    /// The API said 401 or 403: it does not know the caller, or they may not.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
     /// The API said 401, and its clock and ours are far apart: tokens are only
     /// good for some minutes around the time they name.
-    #[error("the API answered 401: {message}; our clock is {skew} its own")]
-    Clock { message: String, skew: String },
+    #[error("401 from {url}: our clock is {skew} its own: {message}")]
+    Clock { url: String, message: String, skew: String },
     #[error("the API's answer is larger than {limit} bytes")]
     TooLarge { limit: usize },
     #[error("the request is larger than the {limit} bytes the API reads")]
@@ -310,20 +314,37 @@ impl ApiClient {
         // API key does not improve by repetition.
         let retry = matches!(self.credentials, Credentials::Tokens(_));
         if response.status() != StatusCode::UNAUTHORIZED || !retry {
-            return Ok(response);
+            return self.admitted(path, response).await;
         }
         *self.token.lock().await = None;
         let response = self.send_once(&method, path, query, body).await?;
         if response.status() == StatusCode::UNAUTHORIZED
             && let Some(skew) = self.skew(&response)
         {
-            let error = refusal(StatusCode::UNAUTHORIZED, &self.body(response).await?);
-            return Err(match error {
-                ClientError::Api { message, .. } => ClientError::Clock { message, skew },
-                error => error,
-            });
+            let url = address(response.url());
+            let message = words(StatusCode::UNAUTHORIZED, &self.body(response).await?);
+            return Err(ClientError::Clock { url, message, skew });
         }
-        Ok(response)
+        self.admitted(path, response).await
+    }
+
+    /// An answer that lets the caller in.
+    async fn admitted(&self, path: &str, response: Response) -> Result<Response, ClientError> {
+        let status = response.status();
+        if status != StatusCode::UNAUTHORIZED && status != StatusCode::FORBIDDEN {
+            return Ok(response);
+        }
+        let url = address(response.url());
+        let message = words(status, &self.body(response).await?);
+        let caller = match &self.credentials {
+            Credentials::None => Caller::Nobody,
+            Credentials::ApiKey(_) => Caller::ApiKey,
+            Credentials::Tokens(signer) => Caller::Key(signer.fingerprint().await.ok()),
+        };
+        let permission = refusal::permission(path);
+        let status = status.as_u16();
+        let refusal = Refusal { status, url, caller, permission, message };
+        Err(ClientError::Refused(Box::new(refusal)))
     }
 
     /// How far our clock is from that of the answer, if that is much: `2h0m0s
@@ -423,6 +444,11 @@ impl ApiClient {
 
 /// The error an unexpected answer stands for, in the API's own words.
 pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
+    ClientError::Api { status: status.as_u16(), message: words(status, body) }
+}
+
+/// What the API says of an answer without success.
+fn words(status: StatusCode, body: &[u8]) -> String {
     let words = Collection::from_slice(body).map(|collection| collection.error.message);
     let message = words.ok().filter(|message| !message.is_empty()).unwrap_or_else(|| {
         // A proxy or an old API answers in its own way.
@@ -434,14 +460,18 @@ pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
             line.to_owned()
         }
     });
-    ClientError::Api { status: status.as_u16(), message: message.chars().take(4096).collect() }
+    message.chars().take(4096).collect()
+}
+
+/// An address without its query, which is long: the path says what was asked.
+fn address(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.into()
 }
 
 pub(crate) fn transport(error: reqwest::Error, url: &Url) -> ClientError {
-    // Without the query: it is long, and the path says what was asked.
-    let mut url = url.clone();
-    url.set_query(None);
-    ClientError::Transport { url: url.into(), source: error.without_url() }
+    ClientError::Transport { url: address(url), source: error.without_url() }
 }
 
 fn secret_header(text: &str) -> Result<HeaderValue, ClientError> {

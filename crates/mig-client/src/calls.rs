@@ -256,7 +256,8 @@ impl ApiClient {
     /// [`ClientError`] when the API does not answer.
     pub async fn may_launch(&self) -> Result<bool, ClientError> {
         match self.post("action/create/", &[("action", "")], StatusCode::ACCEPTED).await {
-            Err(ClientError::Api { status, .. }) => Ok(status != 401 && status != 403),
+            Err(ClientError::Refused(_)) => Ok(false),
+            Err(ClientError::Api { .. }) => Ok(true),
             other => other.map(|_| true),
         }
     }

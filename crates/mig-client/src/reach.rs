@@ -34,6 +34,24 @@ pub enum Unreached {
     Other,
 }
 
+impl Unreached {
+    /// The step in words that go on after "cannot reach …: "; `None` where the
+    /// network's own words say more.
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Name => Some("its host name has no address"),
+            Self::Refused => Some("connection refused"),
+            Self::Silent => Some("no answer in time"),
+            Self::NotHttp => Some("what listens there speaks no HTTP"),
+            Self::NotTls => Some("what listens there speaks no TLS"),
+            Self::Issuer => Some("its certificate is by nobody trusted here (UnknownIssuer)"),
+            Self::Host => Some("its certificate is for another host"),
+            Self::Dates => Some("its certificate is not valid at this time"),
+            Self::Tls | Self::Other => None,
+        }
+    }
+}
+
 impl ClientError {
     /// At which step the API was not reached; `None` for errors that are no
     /// matter of reaching it.

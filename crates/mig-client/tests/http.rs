@@ -139,7 +139,11 @@ async fn a_second_refusal_is_final_and_says_why() {
     let refused = refusal(401, message).insert_header("date", "Mon, 01 Jun 2026 12:01:30 GMT");
     setup.answers(Mock::given(any()).respond_with(refused)).await;
     let error = setup.client.dashboard().await.unwrap_err();
-    assert_eq!(error.to_string(), format!("the API answered 401: {message}"));
+    let ClientError::Refused(refusal) = &error else { panic!("{error}") };
+    assert!(refusal.is_lack() && refusal.message == message, "{error}");
+    let key = setup.signer.fingerprint().await.unwrap().to_string();
+    let told = format!("dashboard: key {}…{} lacks the permission", &key[..4], &key[36..]);
+    assert!(error.to_string().contains(&told), "{error}");
     assert_eq!(setup.requests().await.len(), 2);
 }
 
@@ -153,9 +157,8 @@ async fn a_clock_that_is_far_off_is_named() {
         let refused = refusal(401, "token is expired").insert_header("date", date);
         setup.answers(Mock::given(any()).respond_with(refused)).await;
         let error = setup.client.dashboard().await.unwrap_err().to_string();
-        let expected =
-            format!("the API answered 401: token is expired; our clock is {skew} its own");
-        assert_eq!(error, expected);
+        let expected = format!("dashboard: our clock is {skew} its own: token is expired");
+        assert!(error.starts_with("401 from http://") && error.ends_with(&expected), "{error}");
     }
 }
 

@@ -32,7 +32,8 @@ manifests and loaders.
     -c <file>          configuration [default: ~/.migrc]
     --context <name>   configuration ~/.migrc-<name>
     -q                 no banner, no status, and prompts on terminals only
-    -v                 tell what is asked of the API, on standard error
+    -v                 tell what is asked of the API and what is behind an error, on
+                       standard error
     --color <when>     auto, always or never [default: auto]
     -V                 print the version
 

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::io::{self, IsTerminal as _, Write as _};
 
-use mig_module::text::printable;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::{Color, Paint, room};
 use mig_terminal::text::cut;
@@ -55,8 +54,5 @@ pub(crate) fn aside(text: &str) {
 
 /// Why an order was not carried out.
 pub(crate) fn complain(failure: &Failure) {
-    aside(&format!("error: {}", printable(&failure.message)));
-    if let Some(hint) = &failure.hint {
-        aside(&format!("hint: {hint}"));
-    }
+    failure.lines().iter().for_each(|line| aside(line));
 }

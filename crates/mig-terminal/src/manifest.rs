@@ -5,7 +5,7 @@ use std::io::Read as _;
 use mig_client::provision::{self, ManifestError};
 use mig_types::ManifestRecord;
 
-use crate::failure::{Failure, chain};
+use crate::failure::{Failure, code};
 
 /// Largest archive read, in bytes: more does not fit a request.
 const MAX_ARCHIVE: u64 = 16 * 1024 * 1024;
@@ -20,7 +20,7 @@ pub fn shown(record: &ManifestRecord) -> ManifestRecord {
 pub fn unreadable(error: ManifestError) -> Failure {
     match error {
         ManifestError::Signer(error) => error.into(),
-        other => Failure::other(chain(&other)),
+        other => Failure::of(code::OTHER, &other),
     }
 }
 
@@ -46,5 +46,5 @@ pub fn read_archive(path: &str) -> Result<String, Failure> {
     if bytes.len() as u64 > MAX_ARCHIVE {
         return Err(Failure::other(format!("{path} is larger than {MAX_ARCHIVE} bytes")));
     }
-    provision::content(&bytes).map_err(|error| Failure::other(chain(&error)))
+    provision::content(&bytes).map_err(|error| Failure::of(code::OTHER, &error))
 }

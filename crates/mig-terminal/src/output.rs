@@ -272,9 +272,8 @@ impl Output {
     /// Why it failed, and the way out.
     pub fn complain(&mut self, failure: &Failure) {
         self.keep_progress();
-        self.warn(&format!("error: {}", mig_module::text::printable(&failure.message)));
-        if let Some(hint) = &failure.hint {
-            self.warn(&format!("hint: {hint}"));
+        for line in failure.lines() {
+            self.warn(&line);
         }
     }
 }

@@ -7,7 +7,7 @@ use mig_module::text::printable;
 use mig_sign::keyring::{self, PublicKeyInfo};
 use mig_types::{Fingerprint, Timestamp};
 
-use crate::failure::{Failure, chain};
+use crate::failure::{Failure, code, sentence};
 
 /// Largest key file read, in bytes.
 const MAX_KEY: u64 = 1024 * 1024;
@@ -48,7 +48,7 @@ pub async fn read(
     };
     let info = check(&armored, wanted.as_ref(), now)?;
     // Only what was understood leaves this machine.
-    let armored = keyring::reencode(&armored).map_err(|error| Failure::other(chain(&error)))?;
+    let armored = keyring::reencode(&armored).map_err(|error| Failure::of(code::OTHER, &error))?;
     Ok(PublicKey { armored, info })
 }
 
@@ -60,7 +60,8 @@ async fn from_server(
     let server = config.keyserver.as_deref().unwrap_or(keyserver::DEFAULT);
     say(&format!("it is not there; retrieving public key from {}", printable(server)));
     keyserver::fetch(config, key).await.map_err(|error| {
-        Failure::other(format!("no public key {key} in the GnuPG key ring: {}", chain(&error)))
+        Failure::other(format!("no public key {key} in the GnuPG key ring: {}", sentence(&error)))
+            .because(&error)
             .hint("give the path of an armored file, or set gpg.keyserver in .migrc")
     })
 }
@@ -87,7 +88,7 @@ fn check(
             .hint("export the public one: gpg --export -a <address>"));
     }
     let info = keyring::inspect(armored).map_err(|error| {
-        Failure::other(chain(&error)).hint("export it with gpg --export -a <address>")
+        Failure::of(code::OTHER, &error).hint("export it with gpg --export -a <address>")
     })?;
     if wanted.is_some_and(|wanted| *wanted != info.fingerprint) {
         let message = format!("the key found is {}, not the one asked for", info.fingerprint);

@@ -11,7 +11,7 @@ use mig_client::{ApiClient, ClientConfig, Retry, Signer, SignerError};
 use mig_runtime::clock::{Clock, SystemClock};
 use mig_types::Fingerprint;
 
-use crate::failure::{Failure, chain};
+use crate::failure::{Failure, code};
 
 /// What a client needs to speak with a platform.
 pub struct Session {
@@ -45,7 +45,7 @@ impl Session {
             return Err(Failure::usage(message).hint(lines));
         }
         let (config, warnings) = ClientConfig::load(&path, &process_environment)
-            .map_err(|error| Failure::usage(chain(&error)))?;
+            .map_err(|error| Failure::of(code::USAGE, &error))?;
         let (clock, retry) = (Arc::new(SystemClock), Retry::default());
         Ok((Self { path, config, clock, retry }, warnings))
     }

@@ -3,7 +3,7 @@
 use mig_client::signatures::{Source, Verdict};
 use mig_module::text::printable;
 
-use crate::failure::chain;
+use crate::failure::sentence;
 use crate::text::moment;
 
 /// `signature 1: good, 9F2C…7E66 Grace Field <grace@example.net>, made …`.
@@ -25,7 +25,7 @@ pub fn line(number: usize, verdict: &Verdict) -> String {
                 (Some(_), issuer) => format!(", {issuer} {user}"),
                 (None, issuer) => format!(", claims to be by {issuer}"),
             };
-            format!("signature {number}: not good{by}: {}{after}", printable(&chain(error)))
+            format!("signature {number}: not good{by}: {}{after}", printable(&sentence(error)))
         }
     }
 }

@@ -11,7 +11,7 @@ use mig_runtime::clock::SystemClock;
 use mig_types::Fingerprint;
 
 use crate::ask::{ask, person};
-use crate::failure::{Failure, chain};
+use crate::failure::{Failure, code, of_client, sentence};
 use crate::output::Output;
 
 /// What need not be asked for.
@@ -75,7 +75,7 @@ pub async fn create(path: &Path, answers: Answers<'_>, output: &mut Output) -> R
     };
     // Written only if it can be read.
     ClientConfig::parse(&text, &name, &process_environment)
-        .map_err(|error| Failure::usage(chain(&error)))?;
+        .map_err(|error| Failure::of(code::USAGE, &error))?;
     write(path, &text).map_err(|error| Failure::other(format!("cannot write {name}: {error}")))?;
     output.say(&format!("created configuration file at {name}; mig doctor tries it"));
     Ok(())
@@ -105,7 +105,7 @@ async fn ask_for_api(
         let config = match ClientConfig::parse(&text, "the answer", &process_environment) {
             Ok((config, _)) => config,
             Err(error) => {
-                output.say(&chain(&error));
+                output.say(&sentence(&error));
                 continue;
             }
         };
@@ -115,7 +115,7 @@ async fn ask_for_api(
                 return Ok(text);
             }
             Err(error) => {
-                output.say(&format!("API connection failed: {}", printable(&chain(&error))));
+                output.say(&format!("API connection failed: {}", printable(&of_client(&error))));
             }
         }
     }

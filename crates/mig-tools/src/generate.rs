@@ -6,7 +6,7 @@ use mig_client::ClientError;
 use mig_client::launch::{self, LaunchError};
 use mig_module::args::{Flag, Kind, Options};
 use mig_module::compress;
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::{Failure, code};
 use mig_terminal::output::Output;
 use mig_terminal::text::{compact, pretty};
 use mig_types::{Action, Target, Timestamp, duration};
@@ -38,6 +38,7 @@ Signs an action and posts it: neither counts down nor waits for answers.
     -nolaunch             print it, and do not post it
     -urlencode            print it form-encoded as well
     -c <file>             configuration [default: ~/.migrc]
+    -v                    tell what is asked of the API, and what is behind an error
     -V                    print the version
 
 exit status: 0 posted, 1 failed, 2 misused, 3 not signed or not let in, 4 API away";
@@ -53,7 +54,7 @@ pub async fn run(args: &[String]) -> anyhow::Result<()> {
 }
 
 async fn generate(args: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(given) = options(&FLAGS, args, USAGE, output)? else { return Ok(0) };
+    let Some(given) = options(("mig-action-generator", &FLAGS), args, USAGE, output)? else { return Ok(0) };
     let Some(path) = given.text("i") else {
         let message = format!("Missing action file\n{USAGE}");
         return Err(Failure::usage(message));
@@ -77,13 +78,13 @@ async fn generate(args: &[String], output: &mut Output) -> Result<u8, Failure> {
     for operation in action.operations.iter_mut().flatten() {
         if operation.want_compressed && !operation.is_compressed {
             compress::compress_parameters(operation)
-                .map_err(|error| Failure::other(chain(&error)))?;
+                .map_err(|error| Failure::of(code::OTHER, &error))?;
         }
     }
     let signer = session.signer()?;
     launch::sign_action(&mut action, signer.as_ref(), now).await.map_err(|error| match error {
         LaunchError::Signer(error) => error.into(),
-        other => Failure::other(chain(&other)),
+        other => Failure::of(code::OTHER, &other),
     })?;
     print(&action, &given, output)?;
     if given.boolean("nolaunch", false) {

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use mig_terminal::failure::{Failure, chain, code};
+use mig_terminal::failure::{Failure, code, sentence};
 use mig_types::wire;
 
 /// Largest document read, in bytes: a command carries all its results.
@@ -23,5 +23,5 @@ pub(crate) fn read<T: serde::de::DeserializeOwned>(path: &str, what: &str) -> Re
         return Err(Failure::usage(format!("{path} is larger than {MAX_FILE} bytes")));
     }
     wire::from_slice(&bytes)
-        .map_err(|error| Failure::usage(format!("{path} holds no {what}: {}", chain(&error))))
+        .map_err(|error| Failure::usage(format!("{path} holds no {what}: {}", sentence(&error))))
 }

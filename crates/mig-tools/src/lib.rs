@@ -7,11 +7,11 @@ mod verify;
 
 use std::path::Path;
 
-use mig_module::args::{self, Flag, Options, Outcome};
+use mig_module::args::{self, Flag, Kind, Options, Outcome};
 use mig_runtime::Exit;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::Output;
-use mig_terminal::{Session, locate, wizard};
+use mig_terminal::{Session, locate, narrate, wizard};
 
 pub use generate::run as generate;
 pub use search::run as search;
@@ -20,12 +20,13 @@ pub use verify::run as verify;
 /// Options of a program; `None` when help or version were asked for, and
 /// printed.
 fn options(
-    flags: &[Flag],
+    (program, flags): (&str, &[Flag]),
     args: &[String],
     usage: &str,
     output: &mut Output,
 ) -> Result<Option<Options>, Failure> {
-    match args::parse_or_empty(flags, args) {
+    let flags: Vec<Flag> = flags.iter().copied().chain([("v", Kind::Bool)]).collect();
+    match args::parse_or_empty(&flags, args) {
         Ok(Outcome::Help) => {
             output.line(usage)?;
             Ok(None)
@@ -34,7 +35,10 @@ fn options(
             output.line(env!("CARGO_PKG_VERSION"))?;
             Ok(None)
         }
-        Ok(Outcome::Options(options)) => Ok(Some(options)),
+        Ok(Outcome::Options(options)) => {
+            narrate(program, u8::from(options.boolean("v", false)))?;
+            Ok(Some(options))
+        }
         Err(error) => Err(Failure::usage(format!("{error}\n{usage}"))),
     }
 }

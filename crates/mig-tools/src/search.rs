@@ -39,6 +39,7 @@ Prints agents, one a line.
     --no-header      no line with the names of the fields
     --wide           cut nothing that a terminal has no room for
     --csv-safe       no cell of csv begins like the formula of a spreadsheet
+    -v               tell what is asked of the API, and what is behind an error
     -V               print the version
 
 examples:
@@ -59,7 +60,7 @@ pub async fn run(args: &[String]) -> anyhow::Result<()> {
 
 async fn search(args: &[String], output: &mut Output) -> Result<u8, Failure> {
     let flags: Vec<Flag> = FLAGS.into_iter().chain(format::FLAGS).collect();
-    let Some(given) = options(&flags, args, USAGE, output)? else { return Ok(0) };
+    let Some(given) = options(("mig-agent-search", &flags), args, USAGE, output)? else { return Ok(0) };
     let form = Layout::read(&given, true)?.form(&Format::ALL, output)?;
     grid::check::<Agent>(&form)?;
     // An empty value counts as none.

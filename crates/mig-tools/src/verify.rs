@@ -6,7 +6,7 @@ use mig_client::signatures::{self, Keys};
 use mig_module::args::{Flag, Kind, Options};
 use mig_runtime::clock::{Clock as _, SystemClock};
 use mig_sign::canonical;
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::{Failure, code, sentence};
 use mig_terminal::output::Output;
 use mig_terminal::signatures::{all_good, line};
 use mig_types::action::{ActionFault, SYNTAX_VERSION};
@@ -36,6 +36,7 @@ nothing about what its signers may do.
     -keyring <file>  armored public keys, instead of the GnuPG key ring
     -from-api        ask the API for keys that are not known here
     -canonical       print the bytes that are signed, and nothing else
+    -v               tell what is asked of the API, and what is behind an error
     -V               print the version
 
 exit status: 0 valid, 1 not valid, 2 misused or unreadable";
@@ -48,7 +49,7 @@ pub async fn run(args: &[String]) -> anyhow::Result<()> {
 }
 
 async fn verify(args: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(given) = options(&FLAGS, args, USAGE, output)? else { return Ok(0) };
+    let Some(given) = options(("mig-action-verifier", &FLAGS), args, USAGE, output)? else { return Ok(0) };
     let action: Action = match (given.text("a"), given.text("c")) {
         (Some(path), None) => input::read(path, "action")?,
         (None, Some(path)) => command(path)?,
@@ -59,7 +60,7 @@ async fn verify(args: &[String], output: &mut Output) -> Result<u8, Failure> {
     };
     if given.boolean("canonical", false) {
         let bytes =
-            canonical::action_string(&action).map_err(|error| Failure::other(chain(&error)))?;
+            canonical::action_string(&action).map_err(|error| Failure::of(code::OTHER, &error))?;
         output.text(&String::from_utf8_lossy(&bytes))?;
         return Ok(0);
     }
@@ -72,7 +73,7 @@ async fn verify(args: &[String], output: &mut Output) -> Result<u8, Failure> {
     let valid = all_good(&verdicts);
     match verdicts.iter().find_map(|verdict| verdict.result.as_ref().err()) {
         _ if valid => output.line("Valid signature")?,
-        Some(error) => output.line(&format!("[error] {}", chain(error)))?,
+        Some(error) => output.line(&format!("[error] {}", sentence(error)))?,
         None => output.line("[error] action is not signed")?,
     }
     for (index, verdict) in verdicts.iter().enumerate() {

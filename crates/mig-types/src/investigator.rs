@@ -155,6 +155,11 @@ impl Permissions {
         Self(self.0 | other.0)
     }
 
+    /// The name of a single permission as it is written, if there is such one.
+    pub fn known(name: &str) -> Option<&'static str> {
+        MEMBERS.iter().map(|(known, _)| *known).find(|known| *known == name)
+    }
+
     /// The administrator of 2016: may see, create and change investigators.
     pub const fn is_admin(self) -> bool {
         self.contains(Self::ADMIN)

@@ -225,7 +225,7 @@ fn token(lab: &Lab) -> anyhow::Result<Vec<Fault<'static>>> {
     Ok(vec![
         Fault::new("clocks differ by years", ("clock", 3), "differs", "set the clock")
             .url(format!("http://{late}/api/v1/")),
-        Fault::new("a key that nobody knows", TOKEN, "does not let you in", "create investigator")
+        Fault::new("a key that nobody knows", TOKEN, "is not an active investigator there", "create investigator")
             .env("MIG_SIGNING_KEY", key),
         Fault::new("a wrong API key", TOKEN, "API key authentication failed", "administrator")
             .env("MIG_API_KEY", "w".repeat(32)),
@@ -249,6 +249,9 @@ fn rights(lab: &Lab) -> anyhow::Result<usize> {
         change(InvestigatorChange::Permissions(Permissions::from_bits(rest)))
     };
     let mut faults = 0;
+    let key = lab.platform.investigator("bob")?.fingerprint().to_string();
+    let key = format!("key {}…{}", &key[..4], &key[36..]);
+    let url = lab.platform.api_url();
     for (name, set) in [
         ("dashboard", Permissions::DASHBOARD),
         ("action_create", Permissions::ACTION_CREATE),
@@ -258,9 +261,15 @@ fn rights(lab: &Lab) -> anyhow::Result<usize> {
         lab.diagnose("bob", &Fault::new("a permission is missing", PERMISSION, name, "setperms"))?;
         faults += 1;
     }
+    // What an order that needs it says.
+    let told = format!("error: 401 from {url}search: {key} lacks the permission \"search\"\n");
+    lab.expect(3, super::BOB, &["agents"], &[&told, "hint: mig doctor"])?;
+    lab.expect(3, super::BOB, &["file", "-path", "/etc", "-name", "x"], &[&told])?;
     without(Permissions::NONE)?;
     change(InvestigatorChange::Status(InvestigatorStatus::Disabled))?;
-    lab.diagnose("bob", &Fault::new("disabled", TOKEN, "does not let you in", "setstatus"))?;
+    lab.diagnose("bob", &Fault::new("disabled", TOKEN, "is not an active investigator there", "setstatus"))?;
+    let told = format!("error: 401 from {url}action: {key} is not an active investigator there, ");
+    lab.expect(3, super::BOB, &["action", "1"], &[&told, "the permission \"action\": "])?;
     change(InvestigatorChange::Status(InvestigatorStatus::Active))?;
     Ok(faults + 1)
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use mig_client::ApiClient;
 use mig_module::Registry;
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::{Failure, sentence};
 use mig_terminal::output::Output;
 use mig_terminal::results::{self, Line};
 use mig_types::{Action, Command};
@@ -122,6 +122,6 @@ fn write(page: &str) -> std::io::Result<PathBuf> {
 fn open(path: &Path, output: &mut Output) {
     let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     if let Err(error) = std::process::Command::new(program).arg(path).spawn() {
-        output.say(&format!("[notice] cannot start {program}: {}", chain(&error)));
+        output.say(&format!("[notice] cannot start {program}: {}", sentence(&error)));
     }
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use maxminddb::{Reader, geoip2};
 use mig_client::{ApiClient, ClientError};
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::{Failure, sentence};
 use mig_terminal::output::Output;
 use mig_types::{Action, AgentId, Command};
 use serde::Deserialize;
@@ -135,7 +135,7 @@ fn open(path: &str) -> Result<Reader<Vec<u8>>, Failure> {
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(MAX_DATABASE).read_to_end(&mut bytes).map_err(unreadable)?;
     Reader::from_source(bytes).map_err(|error| {
-        let reason = chain(&error);
+        let reason = sentence(&error);
         Failure::usage(format!("MIG_GEOIP_DB {path} is no MaxMind database: {reason}"))
             .hint("it names a file in the MaxMind DB format, such as GeoLite2-City.mmdb")
     })

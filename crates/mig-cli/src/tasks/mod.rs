@@ -72,13 +72,14 @@ counts down.
 exit status: 2, always";
 
 /// Options every word takes, beside those about the form of data.
-const COMMON: [Flag; 9] = [
+const COMMON: [Flag; 10] = [
     ("c", Kind::Text),
     ("context", Kind::Text),
     ("key", Kind::Text),
     ("color", Kind::Text),
     ("no-color", Kind::Bool),
     ("quiet", Kind::Bool),
+    ("v", Kind::Bool),
     ("progress", Kind::Text),
     ("connect-timeout", Kind::Text),
     ("retry", Kind::Text),
@@ -200,7 +201,7 @@ fn options(
             Ok(None)
         }
         Ok(Outcome::Options(options)) => {
-            globals(&options)?.apply(output);
+            globals(&options)?.apply(output)?;
             Ok(Some(options))
         }
         Err(error) => Err(Failure::usage(format!("{error}\n{usage}"))),
@@ -252,7 +253,7 @@ fn globals(options: &Options) -> Result<Globals, Failure> {
             globals.take(&format!("-{name}"), Some(value))?;
         }
     }
-    for name in ["open", "no-color", "quiet"] {
+    for name in ["open", "no-color", "quiet", "v"] {
         if options.boolean(name, false) {
             globals.take(&format!("-{name}"), None)?;
         }

@@ -110,7 +110,7 @@ fn access_list(path: &str) -> Result<Acl, Failure> {
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(MAX_FILE).read_to_end(&mut bytes).map_err(unreadable)?;
     wire::from_slice(&bytes).map_err(|error| {
-        let reason = mig_terminal::failure::chain(&error);
+        let reason = mig_terminal::failure::sentence(&error);
         Failure::usage(format!("{path} holds no access list: {reason}"))
     })
 }

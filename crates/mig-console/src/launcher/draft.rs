@@ -4,7 +4,7 @@ use mig_client::launch::{self, LaunchError};
 use mig_client::{Signer, SignerError};
 use mig_module::compress;
 use mig_module::text::printable;
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::{Failure, code};
 use mig_types::{Action, Agent, Fingerprint, Operation, Timestamp};
 
 /// Most of compressed parameters that is unpacked, in bytes.
@@ -109,7 +109,7 @@ impl Draft {
         for operation in self.action.operations.iter_mut().flatten() {
             if !on && operation.is_compressed {
                 operation.parameters = compress::decompress_parameters(operation, MAX_PARAMETERS)
-                    .map_err(|error| Failure::other(chain(&error)))?;
+                    .map_err(|error| Failure::of(code::OTHER, &error))?;
                 operation.is_compressed = false;
             }
             operation.want_compressed = on;
@@ -170,7 +170,7 @@ impl Draft {
         for operation in self.action.operations.iter_mut().flatten() {
             if operation.want_compressed && !operation.is_compressed {
                 compress::compress_parameters(operation)
-                    .map_err(|error| Failure::other(chain(&error)))?;
+                    .map_err(|error| Failure::of(code::OTHER, &error))?;
             }
         }
         let fingerprint = signer.fingerprint().await.map_err(|error: SignerError| error)?;
@@ -205,7 +205,7 @@ impl Draft {
 fn refused(error: LaunchError) -> Failure {
     match error {
         LaunchError::Signer(error) => error.into(),
-        other => Failure::other(chain(&other)),
+        other => Failure::of(code::OTHER, &other),
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use mig_client::search::split;
 use mig_module::text::printable;
 use mig_module::{Registry, compress};
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::{Failure, code, sentence};
 use mig_terminal::text::pretty;
 use mig_types::{Action, Target, wire};
 use tokio::process::Command;
@@ -27,7 +27,7 @@ pub(super) async fn run(console: &mut Console, draft: &mut Draft) -> Result<usiz
         .map_err(|error| Failure::other(format!("cannot write JSON: {error}")))?;
     // As it reads, so that only what somebody changed is a change.
     let before: Action =
-        wire::from_slice(text.as_bytes()).map_err(|error| Failure::other(chain(&error)))?;
+        wire::from_slice(text.as_bytes()).map_err(|error| Failure::of(code::OTHER, &error))?;
     let unwritten = |error: std::io::Error| Failure::other(format!("cannot write a file: {error}"));
     // Readable for nobody else, and gone at the end.
     let folder = private_folder().map_err(unwritten)?;
@@ -69,7 +69,7 @@ fn open_up(action: &Action) -> Result<Action, Failure> {
     for operation in action.operations.iter_mut().flatten() {
         if operation.is_compressed {
             operation.parameters = compress::decompress_parameters(operation, MAX_PARAMETERS)
-                .map_err(|error| Failure::other(chain(&error)))?;
+                .map_err(|error| Failure::of(code::OTHER, &error))?;
             operation.is_compressed = false;
             operation.want_compressed = true;
         }
@@ -117,7 +117,7 @@ fn read(path: &Path, registry: &Registry) -> Result<Action, Failure> {
         return Err(Failure::other(format!("the action is larger than {MAX_FILE} bytes")));
     }
     let action: Action = wire::from_slice(&bytes)
-        .map_err(|error| Failure::usage(format!("that is no action: {}", chain(&error))))?;
+        .map_err(|error| Failure::usage(format!("that is no action: {}", sentence(&error))))?;
     if !action.target.is_empty() {
         action.target.parse::<Target>().map_err(|error| {
             let target = printable(&action.target);

@@ -6,7 +6,7 @@ mod times;
 
 use mig_client::search::Kind;
 use mig_module::text::printable;
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::{Failure, sentence};
 use mig_terminal::output::Paint;
 use mig_terminal::text::{compact, right};
 use mig_types::{Action, Operation, wire};
@@ -241,7 +241,7 @@ async fn load(console: &mut Console, order: &Order, draft: &mut Draft) -> Result
         return Err(Failure::other(format!("{path} is larger than {MAX_FILE} bytes")));
     }
     let action: Action = wire::from_slice(&bytes)
-        .map_err(|error| Failure::other(format!("{path} holds no action: {}", chain(&error))))?;
+        .map_err(|error| Failure::other(format!("{path} holds no action: {}", sentence(&error))))?;
     if !draft.action.operations().is_empty()
         && !console.confirm("this replaces the action. continue?").await?
     {

@@ -4,7 +4,7 @@ use mig_client::search::{Kind, Search};
 use mig_client::{Found, InvestigatorChange, armored_key};
 use mig_module::text::printable;
 use mig_sign::keyring;
-use mig_terminal::failure::Failure;
+use mig_terminal::failure::{Failure, code};
 use mig_terminal::output::Paint;
 use mig_terminal::text::{left, seconds};
 use mig_types::{ActionStatus, Investigator, InvestigatorId, InvestigatorStatus, Permissions};
@@ -64,7 +64,7 @@ async fn obey(
             } else {
                 // As our own armor: what is stored may hold anything.
                 let key = keyring::reencode(&armored_key(one))
-                    .map_err(|error| Failure::other(mig_terminal::failure::chain(&error)))?;
+                    .map_err(|error| Failure::of(code::OTHER, &error))?;
                 console.say(key.trim_end());
             }
         }

@@ -5,7 +5,7 @@ use mig_client::{GpgSigner, Signer, SignerError};
 use mig_sign::keyring;
 use mig_sign::sign::SecretKey;
 use mig_terminal::Session;
-use mig_terminal::failure::chain;
+use mig_terminal::failure::sentence;
 use mig_types::Target;
 
 use super::{Findings, Hop};
@@ -125,10 +125,10 @@ async fn public(session: &Session, fingerprint: &str) -> Result<String, String> 
     match &session.config.signing_key {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-            let key = SecretKey::from_armored(&text).map_err(|error| chain(&error))?;
-            key.public_armored().map_err(|error| chain(&error))
+            let key = SecretKey::from_armored(&text).map_err(|error| sentence(&error))?;
+            key.public_armored().map_err(|error| sentence(&error))
         }
-        None => GpgSigner::export(&session.config, fingerprint).await.map_err(|e| chain(&e)),
+        None => GpgSigner::export(&session.config, fingerprint).await.map_err(|e| sentence(&e)),
     }
 }
 
@@ -137,7 +137,7 @@ fn judge(armored: &str, session: &Session, findings: &mut Findings) {
         Ok(info) => info,
         Err(error) => {
             let hint = "agents could not read it either: export it anew, or make another key";
-            return findings.broken(Hop::Key, chain(&error), hint);
+            return findings.broken(Hop::Key, sentence(&error), hint);
         }
     };
     if info.revoked {

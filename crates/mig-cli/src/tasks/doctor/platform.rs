@@ -6,7 +6,7 @@ use std::time::Duration;
 use mig_client::search::{Kind as What, Search};
 use mig_client::{ApiClient, ClientError, Collection, Found, Unreached};
 use mig_terminal::Session;
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::{Failure, of_client};
 use mig_types::{Agent, Timestamp, duration};
 
 use super::{Findings, Hop};
@@ -110,13 +110,13 @@ fn unreachable(session: &Session, error: &ClientError, findings: &mut Findings) 
             let hint = "a proxy in front of the API answers, the API behind it does not: start it";
             (Hop::Network, hint.to_owned())
         }
-        (None, ClientError::Api { status: 401 | 403 | 407, .. }) => {
+        (None, ClientError::Refused(_) | ClientError::Api { status: 407, .. }) => {
             let hint = "a proxy in front of the API wants something of its own; ask who runs it";
             (Hop::Network, hint.to_owned())
         }
         _ => (Hop::Network, format!("no MIG API answers at {url}: correct api.url")),
     };
-    findings.broken(hop, chain(error), hint);
+    findings.broken(hop, of_client(error), hint);
 }
 
 fn step_of(session: &Session, step: Unreached) -> (Hop, String) {
@@ -233,13 +233,17 @@ async fn enter(
             missing("dashboard", findings);
             Some(None)
         }
-        ClientError::Api { status: 401 | 429, message } => {
+        ClientError::Refused(refusal) => {
+            findings.broken(Hop::Token, refusal.to_string(), door(session, &refusal.message));
+            None
+        }
+        ClientError::Api { status: 429, message } => {
             let text = format!("the API does not let you in: {message}");
             findings.broken(Hop::Token, text, door(session, message));
             None
         }
         ClientError::Api { status: 500.., .. } => {
-            findings.broken(Hop::Database, chain(&error), DATABASE_AWAY);
+            findings.broken(Hop::Database, of_client(&error), DATABASE_AWAY);
             None
         }
         ClientError::Token(_) => {
@@ -275,8 +279,7 @@ fn door(session: &Session, message: &str) -> &'static str {
 }
 
 fn lacks_permission(error: &ClientError) -> bool {
-    matches!(error, ClientError::Api { status: 401 | 403, message }
-        if message.to_lowercase().contains("insufficient permission"))
+    matches!(error, ClientError::Refused(refusal) if refusal.is_lack())
 }
 
 fn missing(permission: &str, findings: &mut Findings) {
@@ -289,7 +292,7 @@ async fn permissions(api: &ApiClient, patience: Duration, findings: &mut Finding
     match within(patience, api.may_launch()).await {
         Some(Ok(true)) => findings.ok(Hop::Permission, "action_create"),
         Some(Ok(false)) => missing("action_create", findings),
-        Some(Err(error)) => findings.note(Hop::Permission, chain(&error)),
+        Some(Err(error)) => findings.note(Hop::Permission, of_client(&error)),
         None => findings.note(Hop::Permission, "the API did not say in time"),
     }
 }

@@ -5,7 +5,7 @@ use mig_client::{InvestigatorChange, NewInvestigator, armored_key};
 use mig_module::args::{Flag, Kind};
 use mig_module::text::printable;
 use mig_sign::keyring;
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::{Failure, code};
 use mig_terminal::format::Format;
 use mig_terminal::grid;
 use mig_terminal::output::Output;
@@ -69,7 +69,7 @@ async fn show(order: &Order, output: &mut Output) -> Result<u8, Failure> {
         }
         // As our own armor: what is stored may hold anything.
         let key = keyring::reencode(&armored_key(&one));
-        output.line(key.map_err(|error| Failure::other(chain(&error)))?.trim_end())?;
+        output.line(key.map_err(|error| Failure::of(code::OTHER, &error))?.trim_end())?;
     } else {
         order.print(&one, || Ok(mig_terminal::investigator::details(&one)), output)?;
     }

@@ -8,7 +8,7 @@ use mig_client::{ApiClient, ClientError, Found};
 use mig_module::args::{Flag, Kind};
 use mig_module::text::printable;
 use mig_terminal::Session;
-use mig_terminal::failure::{Failure, chain};
+use mig_terminal::failure::{Failure, sentence};
 use mig_terminal::format::{Form, Format};
 use mig_terminal::manifest::{never_granted, read_archive, shown, unreadable};
 use mig_terminal::output::Output;
@@ -162,7 +162,7 @@ fn fetch(order: &Order, record: &ManifestRecord, output: &mut Output) -> Result<
     let bytes = provision::archive(record)
         .map_err(|error| Failure::other(format!("the manifest's content is broken: {error}")))?;
     let unwritten =
-        |error: std::io::Error| Failure::other(format!("cannot write {path}: {}", chain(&error)));
+        |error: std::io::Error| Failure::other(format!("cannot write {path}: {}", sentence(&error)));
     let mut options = std::fs::File::options();
     // What is there stays: nobody was asked.
     let mut file = options.write(true).create_new(true).open(path).map_err(unwritten)?;
