@@ -2,6 +2,8 @@
 
 #[path = "clients/crooked.rs"]
 mod crooked;
+#[path = "clients/dashes.rs"]
+mod dashes;
 #[path = "clients/doctor.rs"]
 mod doctor;
 #[path = "clients/errors.rs"]
@@ -118,6 +120,7 @@ fn the_small_programs_do_what_scripts_need() -> anyhow::Result<()> {
     examples(&lab)?;
     watches(&lab)?;
     errors::sentences(&lab)?;
+    dashes::streams(&lab, &file)?;
     search(&lab)
 }
 

@@ -13,7 +13,7 @@ use mig_client::search::Kind;
 use mig_terminal::failure::Failure;
 use mig_terminal::format::{Form, Format, Layout};
 use mig_terminal::output::{Color, Output, Progress};
-use mig_terminal::{Session, grid, listing, narrate};
+use mig_terminal::{Session, files, grid, listing, narrate};
 
 /// Validity of an action when `-e` does not say.
 const DEFAULT_VALIDITY: Duration = Duration::from_mins(5);
@@ -71,7 +71,7 @@ pub(crate) struct Globals {
     /// Say in words what is about to happen.
     pub(crate) explain: bool,
     /// Where the action goes as it was signed and posted.
-    pub(crate) save: Option<PathBuf>,
+    pub(crate) save: Option<String>,
     pub(crate) no_follow: bool,
     pub(crate) timeout: Option<Duration>,
     /// What was said about the form of results.
@@ -289,7 +289,7 @@ impl Globals {
             "c" => self.config = Some(text.into()),
             "context" => self.context = Some(text.to_owned()),
             "key" => self.key = Some(text.into()),
-            "save" => self.save = Some(text.into()),
+            "save" => self.save = Some(text.to_owned()),
             "search" => self.searches.push(text.to_owned()),
             "t" => self.target = Some(text.to_owned()),
             "n" => self.name = Some(text.to_owned()),
@@ -356,6 +356,9 @@ impl Globals {
         if self.print || self.sign {
             return self.layout.form(&Format::FILE, output).map(drop);
         }
+        if self.saves_to_output() {
+            return self.leaves_output();
+        }
         if self.render != Render::Text {
             return match self.layout.given() {
                 Some(format) if format != Format::Text => {
@@ -377,6 +380,27 @@ impl Globals {
         }
         self.form = form;
         Ok(())
+    }
+
+    /// Whether the action goes to standard output once it is signed.
+    pub(crate) fn saves_to_output(&self) -> bool {
+        self.save.as_deref() == Some(files::STANDARD) && !self.dry_run
+    }
+
+    /// That nothing else goes to standard output.
+    fn leaves_output(&self) -> Result<(), Failure> {
+        let clash = |what: &str| {
+            let message =
+                format!("--save - gives standard output to the action: no room for {what}");
+            Failure::usage(message).hint("--save <file> keeps it beside the results")
+        };
+        if !self.no_follow {
+            return Err(clash("results, without --no-follow"));
+        }
+        match self.layout.given() {
+            Some(format) => Err(clash(&format!("the id as {}", format.as_str()))),
+            None => Ok(()),
+        }
     }
 
     /// Tells the output what of it is wanted.

@@ -59,7 +59,8 @@ without launching:
 
 launching and following:
     -y, --yes             no countdown, and no question when agents are many
-    --save <file>         keep the action as it was signed and sent
+    --save <file>         keep the action as it was signed and sent; -, with --no-follow:
+                          on standard output, and nothing else there
     --countdown <n>       seconds to count down [default: 5]
     --no-follow           print the action's id and leave
     --timeout <duration>  stop following after this time

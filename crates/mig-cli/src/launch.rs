@@ -1,6 +1,5 @@
 //! From a question to an action on its way.
 
-use std::io::Read as _;
 use std::sync::Arc;
 
 use mig_client::launch::{self, LaunchError};
@@ -22,7 +21,7 @@ use crate::guard::{self, cancelled};
 use mig_terminal::failure::{Failure, code, sentence};
 use mig_terminal::format::{Form, Format};
 use mig_terminal::output::Output;
-use mig_terminal::{Session, listing, locate, recent, text, wizard};
+use mig_terminal::{Session, files, listing, locate, recent, text, wizard};
 
 /// Agents asked when nothing says otherwise.
 pub(crate) const DEFAULT_TARGET: &str = "status='online'";
@@ -84,18 +83,10 @@ pub(crate) async fn file(
 }
 
 pub(crate) fn read(path: &str) -> Result<Action, Failure> {
-    let unreadable = |error: std::io::Error| Failure::other(format!("cannot read {path}: {error}"));
-    let mut bytes = Vec::new();
-    if path == "-" {
-        std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    } else {
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    }
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(Failure::other(format!("{path} is larger than {MAX_FILE} bytes")));
-    }
-    parsed(&bytes).map_err(|reason| Failure::other(format!("{path} holds no action: {reason}")))
+    let bytes = files::read(path, MAX_FILE, code::OTHER)?;
+    parsed(&bytes).map_err(|reason| {
+        Failure::other(format!("{} holds no action: {reason}", files::name(path)))
+    })
 }
 
 /// An action in JSON, or in the YAML that people write by hand.
@@ -208,7 +199,7 @@ async fn prepare(
     let signing = sign(&mut action, signer.as_ref(), &api, session, output);
     unless_interrupted(shutdown, signing).await?;
     if let Some(path) = &globals.save {
-        save(&action, path)?;
+        save(&action, path, output)?;
     }
     if !globals.yes && std::env::var_os("MIG_YES").is_none_or(|yes| yes != "1") {
         guard::confirm(agents.len(), output).await?;
@@ -225,6 +216,11 @@ async fn prepare(
         other => other.into(),
     })?;
     recent::remember([(posted.id, posted.name.clone())]);
+    if globals.saves_to_output() {
+        // Standard output has the action, and nothing else.
+        output.say(&format!("action {}", posted.id));
+        return Ok(0);
+    }
     if globals.no_follow {
         let format = if plain { Format::Name } else { globals.form.format };
         listing::print_one(&posted, &Form { format, ..globals.form.clone() }, output)?;
@@ -356,15 +352,13 @@ fn explained(registry: &Registry, action: &Action, agents: usize) -> Vec<String>
 }
 
 /// Keeps an action as it was signed. What is there stays.
-fn save(action: &Action, path: &std::path::Path) -> Result<(), Failure> {
-    use std::io::Write as _;
-    let unwritten = |error: &dyn std::fmt::Display| {
-        Failure::other(format!("cannot write {}: {error}; nothing was sent", path.display()))
-    };
-    let text = text::pretty(action, "    ").map_err(|error| unwritten(&error))?;
-    let file = std::fs::File::options().write(true).create_new(true).open(path);
-    let mut file = file.map_err(|error| unwritten(&error))?;
-    writeln!(file, "{text}").map_err(|error| unwritten(&error))
+fn save(action: &Action, path: &str, output: &mut Output) -> Result<(), Failure> {
+    let text = text::pretty(action, "    ")
+        .map_err(|error| Failure::other(format!("cannot write the action: {error}")))?;
+    files::create(path, (text + "\n").as_bytes(), output).map_err(|failure| {
+        // A reader that went away is a failure here.
+        Failure::new(failure.code, format!("{}; nothing was sent", failure.message))
+    })
 }
 
 /// Prints an action indented by four, escaped as the original does.

@@ -46,6 +46,9 @@ pub struct Verdict {
     pub result: Result<Signature, VerifyError>,
 }
 
+/// Largest file of keys read, in bytes.
+pub const MAX_KEYS: u64 = 16 * 1024 * 1024;
+
 /// Armored keys of a file, which may hold several one after the other.
 ///
 /// # Errors
@@ -53,14 +56,18 @@ pub struct Verdict {
 /// When it cannot be read, or is larger than 16 MB.
 pub fn read_keys(path: &Path) -> std::io::Result<Vec<String>> {
     use std::io::Read as _;
-    const MAX_FILE: u64 = 16 * 1024 * 1024;
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(std::io::Error::other(format!("it is larger than {MAX_FILE} bytes")));
+    std::fs::File::open(path)?.take(MAX_KEYS + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_KEYS {
+        return Err(std::io::Error::other(format!("it is larger than {MAX_KEYS} bytes")));
     }
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.split(BEGIN).skip(1).map(|rest| format!("{BEGIN}{rest}")).collect())
+    Ok(keys_in(&bytes))
+}
+
+/// [`read_keys`] of what was read already.
+pub fn keys_in(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.split(BEGIN).skip(1).map(|rest| format!("{BEGIN}{rest}")).collect()
 }
 
 /// Judges each signature of an action by itself.

@@ -192,8 +192,8 @@ mod tests {
     fn a_sentence_has_the_reason_and_only_the_rest_is_for_the_curious() {
         let reason = Layer("the disk is full", None);
         let middle = Layer("pool 7 gave up", Some(Box::new(reason)));
-        let failure =
-            Failure::of(1, &Layer("cannot write x\u{1b}", Some(Box::new(middle)))).hint("make room");
+        let failure = Failure::of(1, &Layer("cannot write x\u{1b}", Some(Box::new(middle))))
+            .hint("make room");
         let [error, hint] = ["error: cannot write x\\x1b: the disk is full", "hint: make room"];
         assert_eq!(failure.told(false), [error, hint]);
         let whole = [error, "cause: pool 7 gave up", "cause: the disk is full", hint];

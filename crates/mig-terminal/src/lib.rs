@@ -4,6 +4,7 @@ pub mod agent;
 pub mod ask;
 pub mod dashboard;
 pub mod failure;
+pub mod files;
 pub mod format;
 pub mod grid;
 pub mod investigator;

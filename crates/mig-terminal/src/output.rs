@@ -193,12 +193,17 @@ impl Output {
 
     /// Data as it is, without a line end.
     pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Data that need not be text.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         if let Some(kept) = &mut self.kept {
-            kept.extend_from_slice(text.as_bytes());
+            kept.extend_from_slice(bytes);
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
+        stdout.write_all(bytes)?;
         stdout.flush()?;
         Ok(())
     }

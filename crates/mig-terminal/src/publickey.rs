@@ -1,13 +1,12 @@
 //! The public key of somebody who shall become an investigator.
 
-use std::io::Read as _;
-
 use mig_client::{ClientConfig, GpgSigner, SignerError, keyserver};
 use mig_module::text::printable;
 use mig_sign::keyring::{self, PublicKeyInfo};
 use mig_types::{Fingerprint, Timestamp};
 
 use crate::failure::{Failure, code, sentence};
+use crate::files;
 
 /// Largest key file read, in bytes.
 const MAX_KEY: u64 = 1024 * 1024;
@@ -46,9 +45,27 @@ pub async fn read(
             (exported, _) => exported?,
         }
     };
-    let info = check(&armored, wanted.as_ref(), now)?;
+    usable(&armored, wanted.as_ref(), now)
+}
+
+/// [`read`] of an armored key that stands on standard input.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn from_input(now: Timestamp) -> Result<PublicKey, Failure> {
+    let bytes = files::read(files::STANDARD, MAX_KEY, code::OTHER)?;
+    usable(&String::from_utf8_lossy(&bytes), None, now)
+}
+
+fn usable(
+    armored: &str,
+    wanted: Option<&Fingerprint>,
+    now: Timestamp,
+) -> Result<PublicKey, Failure> {
+    let info = check(armored, wanted, now)?;
     // Only what was understood leaves this machine.
-    let armored = keyring::reencode(&armored).map_err(|error| Failure::of(code::OTHER, &error))?;
+    let armored = keyring::reencode(armored).map_err(|error| Failure::of(code::OTHER, &error))?;
     Ok(PublicKey { armored, info })
 }
 
@@ -67,13 +84,7 @@ async fn from_server(
 }
 
 fn from_file(path: &str) -> Result<String, Failure> {
-    let unreadable = |error: std::io::Error| Failure::other(format!("cannot read {path}: {error}"));
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_KEY + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_KEY {
-        return Err(Failure::other(format!("{path} is larger than {MAX_KEY} bytes")));
-    }
+    let bytes = files::read_named(path, MAX_KEY, code::OTHER)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -54,7 +54,9 @@ pub async fn run(args: &[String]) -> anyhow::Result<()> {
 }
 
 async fn generate(args: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(given) = options(("mig-action-generator", &FLAGS), args, USAGE, output)? else { return Ok(0) };
+    let Some(given) = options(("mig-action-generator", &FLAGS), args, USAGE, output)? else {
+        return Ok(0);
+    };
     let Some(path) = given.text("i") else {
         let message = format!("Missing action file\n{USAGE}");
         return Err(Failure::usage(message));

@@ -60,7 +60,9 @@ pub async fn run(args: &[String]) -> anyhow::Result<()> {
 
 async fn search(args: &[String], output: &mut Output) -> Result<u8, Failure> {
     let flags: Vec<Flag> = FLAGS.into_iter().chain(format::FLAGS).collect();
-    let Some(given) = options(("mig-agent-search", &flags), args, USAGE, output)? else { return Ok(0) };
+    let Some(given) = options(("mig-agent-search", &flags), args, USAGE, output)? else {
+        return Ok(0);
+    };
     let form = Layout::read(&given, true)?.form(&Format::ALL, output)?;
     grid::check::<Agent>(&form)?;
     // An empty value counts as none.

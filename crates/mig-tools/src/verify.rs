@@ -1,12 +1,11 @@
 //! `mig-action-verifier`: whether the signatures of an action are good.
 
-use std::path::Path;
-
 use mig_client::signatures::{self, Keys};
 use mig_module::args::{Flag, Kind, Options};
 use mig_runtime::clock::{Clock as _, SystemClock};
 use mig_sign::canonical;
 use mig_terminal::failure::{Failure, code, sentence};
+use mig_terminal::files;
 use mig_terminal::output::Output;
 use mig_terminal::signatures::{all_good, line};
 use mig_types::action::{ActionFault, SYNTAX_VERSION};
@@ -31,7 +30,7 @@ Says whether every signature is good and by a key that is known here. It says
 nothing about what its signers may do.
 
     -a <file>        an action; - reads standard input
-    -c <file>        a command, whose action is verified
+    -c <file>        a command, whose action is verified; - reads standard input
     -conf <file>     configuration [default: ~/.migrc]
     -keyring <file>  armored public keys, instead of the GnuPG key ring
     -from-api        ask the API for keys that are not known here
@@ -49,7 +48,9 @@ pub async fn run(args: &[String]) -> anyhow::Result<()> {
 }
 
 async fn verify(args: &[String], output: &mut Output) -> Result<u8, Failure> {
-    let Some(given) = options(("mig-action-verifier", &FLAGS), args, USAGE, output)? else { return Ok(0) };
+    let Some(given) = options(("mig-action-verifier", &FLAGS), args, USAGE, output)? else {
+        return Ok(0);
+    };
     let action: Action = match (given.text("a"), given.text("c")) {
         (Some(path), None) => input::read(path, "action")?,
         (None, Some(path)) => command(path)?,
@@ -90,8 +91,8 @@ async fn judged(
 ) -> Result<Vec<signatures::Verdict>, Failure> {
     let mut keys = Keys::default();
     if let Some(path) = given.text("keyring") {
-        keys.given = signatures::read_keys(Path::new(path))
-            .map_err(|error| Failure::usage(format!("cannot read {path}: {error}")))?;
+        let bytes = files::read(path, signatures::MAX_KEYS, code::USAGE)?;
+        keys.given = signatures::keys_in(&bytes);
         if !given.boolean("from-api", false) {
             // Needs no configuration.
             return Ok(signatures::judge(action, &keys, now).await);

@@ -225,8 +225,13 @@ fn token(lab: &Lab) -> anyhow::Result<Vec<Fault<'static>>> {
     Ok(vec![
         Fault::new("clocks differ by years", ("clock", 3), "differs", "set the clock")
             .url(format!("http://{late}/api/v1/")),
-        Fault::new("a key that nobody knows", TOKEN, "is not an active investigator there", "create investigator")
-            .env("MIG_SIGNING_KEY", key),
+        Fault::new(
+            "a key that nobody knows",
+            TOKEN,
+            "is not an active investigator there",
+            "create investigator",
+        )
+        .env("MIG_SIGNING_KEY", key),
         Fault::new("a wrong API key", TOKEN, "API key authentication failed", "administrator")
             .env("MIG_API_KEY", "w".repeat(32)),
         Fault::new("a proxy that drops the token", TOKEN, "header not found", "X-PGPAUTHORIZATION")
@@ -267,7 +272,10 @@ fn rights(lab: &Lab) -> anyhow::Result<usize> {
     lab.expect(3, super::BOB, &["file", "-path", "/etc", "-name", "x"], &[&told])?;
     without(Permissions::NONE)?;
     change(InvestigatorChange::Status(InvestigatorStatus::Disabled))?;
-    lab.diagnose("bob", &Fault::new("disabled", TOKEN, "is not an active investigator there", "setstatus"))?;
+    lab.diagnose(
+        "bob",
+        &Fault::new("disabled", TOKEN, "is not an active investigator there", "setstatus"),
+    )?;
     let told = format!("error: 401 from {url}action: {key} is not an active investigator there, ");
     lab.expect(3, super::BOB, &["action", "1"], &[&told, "the permission \"action\": "])?;
     change(InvestigatorChange::Status(InvestigatorStatus::Active))?;

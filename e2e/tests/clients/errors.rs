@@ -29,7 +29,10 @@ pub(super) fn sentences(lab: &Lab) -> anyhow::Result<()> {
         loud.insert(if program.1 == "mig" { 1 } else { 0 }, "-v");
         let told = lab.expect(4, program, &loud, &[reason, ": connection refused\n"])?;
         let causes = lines(&told.stderr, "cause: ");
-        assert!(causes.len() > 1 && causes.iter().any(|line| line.contains("os error")), "{told:#?}");
+        assert!(
+            causes.len() > 1 && causes.iter().any(|line| line.contains("os error")),
+            "{told:#?}"
+        );
     }
     // Where the reason is alone, there is no more to tell.
     let told = lab.expect(2, VERIFIER, &["-v", "-a", "/nonexistent"], &["No such file"])?;

@@ -1,7 +1,5 @@
 //! Action files on their way from one investigator to the next.
 
-use std::path::Path;
-
 use mig_client::launch;
 use mig_client::signatures::{self, Keys, Verdict};
 use mig_module::args::{Flag, Kind};
@@ -9,7 +7,7 @@ use mig_terminal::failure::{Failure, code};
 use mig_terminal::format::Format;
 use mig_terminal::output::Output;
 use mig_terminal::signatures::{all_good, line};
-use mig_terminal::text;
+use mig_terminal::{files, text};
 use mig_types::action::SYNTAX_VERSION;
 use mig_types::{Acl, Action, Fingerprint, duration, wire};
 
@@ -22,7 +20,8 @@ usage: mig sign <action file> [-o <file>] [-e <duration>] [--check] [--acl <acl.
 Adds your signature to an action, in JSON or YAML, and prints it; - reads standard
 input. Tells whose signatures it has, and with an agent's access list what is missing.
 
-    -o <file>       write the action there; it may be the same file
+    -o <file>       write the action there; it may be the same file [default: -, standard
+                    output]
     -e <duration>   validity of an action that has none yet [default: 300s]
     --check         only tell: exit 0 when all signatures are good, and suffice
     --acl <file>    an agent's access list: weights and what each module needs";
@@ -75,11 +74,7 @@ pub(super) async fn sign(args: &[String], output: &mut Output) -> Result<u8, Fai
     }
     let json = text::pretty(&action, "    ")
         .map_err(|error| Failure::other(format!("cannot write the action: {error}")))?;
-    match words.options.text("o") {
-        Some(path) => std::fs::write(path, json + "\n")
-            .map_err(|error| Failure::other(format!("cannot write {path}: {error}")))?,
-        None => output.line(&json)?,
-    }
+    files::replace(words.options.text("o").unwrap_or("-"), (json + "\n").as_bytes(), output)?;
     Ok(0)
 }
 
@@ -103,15 +98,11 @@ fn tell(verdicts: &[Verdict], output: &mut Output) {
 }
 
 fn access_list(path: &str) -> Result<Acl, Failure> {
-    use std::io::Read as _;
     const MAX_FILE: u64 = 4 * 1024 * 1024;
-    let unreadable = |error: std::io::Error| Failure::usage(format!("cannot read {path}: {error}"));
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(unreadable)?;
+    let bytes = files::read(path, MAX_FILE, code::USAGE)?;
     wire::from_slice(&bytes).map_err(|error| {
         let reason = mig_terminal::failure::sentence(&error);
-        Failure::usage(format!("{path} holds no access list: {reason}"))
+        Failure::usage(format!("{} holds no access list: {reason}", files::name(path)))
     })
 }
 
@@ -155,7 +146,8 @@ fn weigh(action: &Action, acl: &Acl, verdicts: &[Verdict], output: &mut Output) 
 pub(super) const VERIFY: &str = "\
 usage: mig verify <action file> [-keyring <file>] [-c <file>]
 
-Says whether each signature is good, and whose it is. Exit 1 when one is not.";
+Says whether each signature is good, and whose it is. Exit 1 when one is not. - reads
+standard input.";
 
 pub(super) async fn verify(args: &[String], output: &mut Output) -> Result<u8, Failure> {
     let flags = [("keyring", Kind::Text)];
@@ -170,9 +162,8 @@ pub(super) async fn verify(args: &[String], output: &mut Output) -> Result<u8, F
     let session = open(&words.options, output).await?;
     let mut keys = Keys { gnupg: Some(&session.config), ..Keys::default() };
     if let Some(path) = words.options.text("keyring") {
-        let given = signatures::read_keys(Path::new(path));
-        keys.given =
-            given.map_err(|error| Failure::usage(format!("cannot read {path}: {error}")))?;
+        let bytes = files::read(path, signatures::MAX_KEYS, code::USAGE)?;
+        keys.given = signatures::keys_in(&bytes);
         keys.gnupg = None;
     }
     let verdicts = signatures::judge(&action, &keys, session.clock.now()).await;

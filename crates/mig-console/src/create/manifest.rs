@@ -3,8 +3,9 @@
 use mig_client::Found;
 use mig_client::search::{Kind, Search};
 use mig_module::text::printable;
-use mig_terminal::failure::Failure;
-use mig_terminal::manifest::{read_archive, shown};
+use mig_terminal::failure::{Failure, code};
+use mig_terminal::files;
+use mig_terminal::manifest::{MAX_ARCHIVE, archive, shown};
 use mig_types::ManifestRecord;
 use mig_types::manifest::ManifestStatus;
 
@@ -22,7 +23,7 @@ pub(crate) async fn run(console: &mut Console) -> Result<(), Failure> {
     console.say(&format!("Target: '{}'", printable(&target)));
     console.say("Please enter path to new manifest archive content (a tar.gz).");
     let Some(path) = console.ask("contentpath>", Scope::File).await? else { return Ok(()) };
-    let content = read_archive(&path)?;
+    let content = archive(&files::read_named(&path, MAX_ARCHIVE, code::OTHER)?)?;
     let record = ManifestRecord {
         name,
         content,

@@ -10,7 +10,7 @@ use mig_terminal::format::Format;
 use mig_terminal::grid;
 use mig_terminal::output::Output;
 use mig_terminal::permissions::{self, GRANTABLE};
-use mig_terminal::publickey;
+use mig_terminal::{files, publickey};
 use mig_types::{Investigator, InvestigatorId, InvestigatorStatus, Permissions};
 
 use crate::tasks::open;
@@ -28,7 +28,7 @@ usage: mig investigator list [\"<conditions>\"] [-o <format>]
 Who may ask. An investigator may search, ask agents and read answers; PermAdmin,
 PermLoader and PermManifest grant more (all: the three of them, none: only that).
 -apikey active prints a new API key, once. Without -pubkey an investigator has only
-an API key, and signs nothing.
+an API key, and signs nothing; -pubkey - reads the key from standard input.
 
     mig investigator create -name \"Grace Field\" -pubkey grace.asc -permissions PermLoader
     mig investigator set 3 -status disabled";
@@ -91,8 +91,11 @@ async fn create(order: &Order, output: &mut Output) -> Result<u8, Failure> {
     let key = match order.options.text("pubkey") {
         Some(answer) => {
             let now = session.clock.now();
-            let key =
-                publickey::read(&session.config, answer, now, |text| output.say(text)).await?;
+            let key = if answer == files::STANDARD {
+                publickey::from_input(now)?
+            } else {
+                publickey::read(&session.config, answer, now, |text| output.say(text)).await?
+            };
             output.say(&publickey::describe(&key.info));
             if let Some(warning) = publickey::warning(&key.info) {
                 output.say(&warning);

@@ -1,18 +1,16 @@
 //! `mig manifest`.
 
-use std::io::Write as _;
-
 use mig_client::provision;
 use mig_client::search::{Kind as What, Search};
 use mig_client::{ApiClient, ClientError, Found};
 use mig_module::args::{Flag, Kind};
 use mig_module::text::printable;
 use mig_terminal::Session;
-use mig_terminal::failure::{Failure, sentence};
+use mig_terminal::failure::{Failure, code};
 use mig_terminal::format::{Form, Format};
-use mig_terminal::manifest::{never_granted, read_archive, shown, unreadable};
+use mig_terminal::manifest::{MAX_ARCHIVE, archive, never_granted, shown, unreadable};
 use mig_terminal::output::Output;
-use mig_terminal::{listing, text};
+use mig_terminal::{files, listing, text};
 use mig_types::manifest::ManifestStatus;
 use mig_types::{ManifestId, ManifestRecord};
 
@@ -29,7 +27,7 @@ usage: mig manifest list [\"<conditions>\"] [-o <format>]
 What loaders install. A new manifest is staged; it is active once enough investigators
 have signed it. show is its record, entry what a loader would get, shasum the files in
 it, loaders who would install it. reset stages it again without its signatures; one
-that is disabled stays so.
+that is disabled stays so. - is standard input for -content, and standard output for -to.
 
     mig manifest create -name linux-1 -target \"env#>>'{os}'='linux'\" -content linux.tar.gz
     mig manifest sign 2";
@@ -61,7 +59,7 @@ fn formats(verb: &str) -> &'static [Format] {
 async fn create(order: &Order, output: &mut Output) -> Result<u8, Failure> {
     order.at_most(0)?;
     let (name, target) = (order.needed("name")?, order.needed("target")?);
-    let content = read_archive(order.needed("content")?)?;
+    let content = archive(&files::read(order.needed("content")?, MAX_ARCHIVE, code::OTHER)?)?;
     let session = open(&order.options, output).await?;
     let record = ManifestRecord {
         name: name.to_owned(),
@@ -161,12 +159,10 @@ fn fetch(order: &Order, record: &ManifestRecord, output: &mut Output) -> Result<
     let path = order.needed("to")?;
     let bytes = provision::archive(record)
         .map_err(|error| Failure::other(format!("the manifest's content is broken: {error}")))?;
-    let unwritten =
-        |error: std::io::Error| Failure::other(format!("cannot write {path}: {}", sentence(&error)));
-    let mut options = std::fs::File::options();
     // What is there stays: nobody was asked.
-    let mut file = options.write(true).create_new(true).open(path).map_err(unwritten)?;
-    file.write_all(&bytes).map_err(unwritten)?;
-    output.say(&format!("{} bytes written to {}", bytes.len(), printable(path)));
+    files::create(path, &bytes, output)?;
+    if path != files::STANDARD {
+        output.say(&format!("{} bytes written to {}", bytes.len(), printable(path)));
+    }
     Ok(())
 }
