@@ -120,6 +120,7 @@ fn the_small_programs_do_what_scripts_need() -> anyhow::Result<()> {
     examples(&lab)?;
     watches(&lab)?;
     errors::sentences(&lab)?;
+    errors::bodies(&lab)?;
     dashes::streams(&lab, &file)?;
     search(&lab)
 }

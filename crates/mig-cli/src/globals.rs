@@ -145,7 +145,7 @@ const fn flag(name: &'static str) -> Spec {
     Spec { name, takes_value: false }
 }
 
-const SPECS: [Spec; 43] = [
+const SPECS: [Spec; 44] = [
     value("c"),
     value("t"),
     value("e"),
@@ -158,6 +158,7 @@ const SPECS: [Spec; 43] = [
     value("target-found"),
     value("target-notfound"),
     flag("v"),
+    flag("vv"),
     flag("y"),
     flag("yes"),
     value("countdown"),
@@ -264,7 +265,8 @@ impl Globals {
             "p" => self.print = on,
             "s" => self.sign = on,
             "z" => self.compress = on,
-            "v" => self.verbosity = u8::from(on),
+            "v" => self.verbosity = self.verbosity.max(u8::from(on)),
+            "vv" => self.verbosity = self.verbosity.max(2 * u8::from(on)),
             "y" | "yes" => self.yes = on,
             "dry-run" => self.dry_run = on,
             "no-follow" => self.no_follow = on,

@@ -50,6 +50,7 @@ global options, before the module or right after it; long names anywhere:
     --context <name>      configuration ~/.migrc-<name>
     --key <file>          sign with this unprotected key instead of gpg
     -v                    tell what is asked of the API, and what is behind an error
+    -vv                   and what goes there and comes back, without tokens and keys
 
 without launching:
     -p                    print the unsigned action

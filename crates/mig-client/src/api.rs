@@ -22,6 +22,7 @@ use crate::config::ClientConfig;
 use crate::refusal::{self, Caller, Refusal};
 use crate::retry::{Passing, Retry};
 use crate::signer::{Signer, SignerError};
+use crate::tell::Teller;
 
 /// Largest answer read, unless set otherwise. A search may return every agent.
 pub const MAX_ANSWER: usize = 256 * 1024 * 1024;
@@ -117,14 +118,16 @@ pub struct ApiClient {
     nonce: AtomicU64,
     pub(crate) max_answer: usize,
     retry: Retry,
+    /// Whether bodies are told of.
+    tells: bool,
 }
 
 /// A request that can be sent twice.
 pub(crate) enum Body<'a> {
     None,
     Form(&'a [(&'a str, &'a str)]),
-    /// Built anew for each attempt.
-    Multipart(&'a (dyn Fn() -> Form + Send + Sync)),
+    /// Built anew for each attempt; and its fields, to be told.
+    Multipart(&'a (dyn Fn() -> Form + Send + Sync), &'a [(&'a str, &'a str)]),
 }
 
 impl ApiClient {
@@ -171,7 +174,16 @@ impl ApiClient {
             nonce: AtomicU64::new(mig_runtime::random::u64() >> 16),
             max_answer: MAX_ANSWER,
             retry: Retry::default(),
+            tells: false,
         })
+    }
+
+    /// Logs what goes to the API and comes back: the beginning of each body,
+    /// without tokens, API keys and loader keys.
+    #[must_use]
+    pub const fn with_bodies(mut self, told: bool) -> Self {
+        self.tells = told;
+        self
     }
 
     /// Sets the largest answer read, in bytes.
@@ -376,17 +388,32 @@ impl ApiClient {
             url.query_pairs_mut().extend_pairs(query);
         }
         let mut request = self.http.request(method.clone(), url.clone());
-        request = match &self.credentials {
-            Credentials::None => request,
-            Credentials::ApiKey(key) => request.header("X-MIGAPIKEY", secret_header(key.expose())?),
+        let credential = match &self.credentials {
+            Credentials::None => None,
+            Credentials::ApiKey(key) => Some(("X-MIGAPIKEY", secret_header(key.expose())?)),
             Credentials::Tokens(signer) => {
-                request.header("X-PGPAUTHORIZATION", self.token(signer.as_ref()).await?)
+                Some(("X-PGPAUTHORIZATION", self.token(signer.as_ref()).await?))
             }
         };
+        let teller = self.teller().await;
+        if self.tells {
+            debug!("{method} {}?{}", url.path(), url.query().unwrap_or_default());
+        }
+        if let Some((name, value)) = credential {
+            let is_token = matches!(self.credentials, Credentials::Tokens(_));
+            teller.credential(name, value.to_str().ok().filter(|_| is_token));
+            request = request.header(name, value);
+        }
         request = match body {
             Body::None => request,
-            Body::Form(form) => request.form(form),
-            Body::Multipart(build) => request.multipart(build()),
+            Body::Form(form) => {
+                teller.form(form);
+                request.form(form)
+            }
+            Body::Multipart(build, fields) => {
+                teller.form(fields);
+                request.multipart(build())
+            }
         };
         let result = request.send().await;
         let result = result.map_err(|error| transport(error, &url));
@@ -394,6 +421,23 @@ impl ApiClient {
         let status = result.as_ref().map_or(0, |response| response.status().as_u16());
         debug!("{method} {}?{}: {status}", url.path(), url.query().unwrap_or_default());
         result
+    }
+
+    /// Who tells of bodies, and what of them never.
+    pub(crate) async fn teller(&self) -> Teller {
+        if !self.tells {
+            return Teller::default();
+        }
+        let mut secrets = Vec::new();
+        if let Credentials::ApiKey(key) = &self.credentials {
+            secrets.push(key.expose().clone());
+        }
+        if let Some((_, header)) = self.token.lock().await.as_ref()
+            && let Ok(header) = header.to_str()
+        {
+            secrets.extend(header.splitn(4, ';').nth(3).map(str::to_owned));
+        }
+        Teller::new(secrets)
     }
 
     async fn token(&self, signer: &dyn Signer) -> Result<HeaderValue, ClientError> {
@@ -438,6 +482,7 @@ impl ApiClient {
             }
             body.extend_from_slice(&chunk);
         }
+        self.teller().await.answer(&body);
         Ok(body)
     }
 }

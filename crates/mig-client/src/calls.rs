@@ -161,7 +161,8 @@ impl ApiClient {
         let response = self.read("search", query, &mut 0).await?;
         let status = response.status();
         if status == StatusCode::OK {
-            return Ok(Items::new(response, name, self.max_answer));
+            let telling = self.teller().await.begin();
+            return Ok(Items::new(response, name, self.max_answer, telling));
         }
         match refusal(status, &self.body(response).await?) {
             ClientError::Api { status: 404, message } if message == NO_RESULTS => Ok(Items::none()),
@@ -193,7 +194,10 @@ impl ApiClient {
                 None => form,
             }
         };
-        let body = Body::Multipart(&build);
+        let fields = [("name", new.name), ("permissions", permissions.as_str())];
+        let fields: Vec<_> =
+            fields.into_iter().chain(new.publickey.map(|key| ("publickey", key))).collect();
+        let body = Body::Multipart(&build, &fields);
         let response = self.send(Method::POST, "investigator/create/", &[], &body).await?;
         first(self.collection(response, StatusCode::CREATED).await?)
     }

@@ -152,7 +152,9 @@ impl Follower<'_> {
                 if buffer.len() > MAX_LINE {
                     return Err(ClientError::TooLarge { limit: MAX_LINE });
                 }
+                let teller = self.client.teller().await;
                 for line in lines {
+                    teller.answer(&line);
                     self.read_line(&line)?;
                 }
                 if ended && !matches!(self.state, State::Done) {

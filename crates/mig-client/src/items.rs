@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{ClientError, transport};
 use crate::collection::{Collection, Item};
+use crate::tell::Telling;
 
 /// Everything of an answer but its items: links, and the error.
 const MAX_ENVELOPE: usize = 1024 * 1024;
@@ -128,7 +129,7 @@ impl ItemReader {
 /// Values of one name from an answer, in order, while it is still coming in.
 pub struct Items<T> {
     /// None once everything was read.
-    reading: Option<(Response, ItemReader)>,
+    reading: Option<(Response, ItemReader, Telling)>,
     name: String,
     read: usize,
     limit: usize,
@@ -142,9 +143,9 @@ impl<T: DeserializeOwned> Items<T> {
     }
 
     /// Of a response whose status was what it should be.
-    pub(crate) fn new(response: Response, name: &str, limit: usize) -> Self {
+    pub(crate) fn new(response: Response, name: &str, limit: usize, telling: Telling) -> Self {
         Self {
-            reading: Some((response, ItemReader::default())),
+            reading: Some((response, ItemReader::default(), telling)),
             name: name.to_owned(),
             limit,
             ..Self::none()
@@ -162,16 +163,17 @@ impl<T: DeserializeOwned> Items<T> {
             if let Some(value) = self.ready.pop_front() {
                 return Ok(Some(value));
             }
-            let Some((response, reader)) = &mut self.reading else { return Ok(None) };
+            let Some((response, reader, telling)) = &mut self.reading else { return Ok(None) };
             let url = response.url().clone();
             let Some(piece) = response.chunk().await.map_err(|error| transport(error, &url))?
             else {
-                if let Some((_, reader)) = self.reading.take() {
+                if let Some((_, reader, _)) = self.reading.take() {
                     reader.finish().map_err(ClientError::Answer)?;
                 }
                 return Ok(None);
             };
             self.read += piece.len();
+            telling.push(&piece);
             let items = reader.push(&piece);
             if self.read > self.limit || reader.envelope.len() > MAX_ENVELOPE {
                 return Err(ClientError::TooLarge { limit: self.limit });

@@ -18,6 +18,7 @@ pub mod target;
 
 mod calls;
 mod commands;
+mod tell;
 
 pub use api::{ApiClient, ClientError};
 pub use calls::{InvestigatorChange, NewInvestigator, armored_key};

@@ -11,7 +11,8 @@ pub(crate) struct Flags {
     pub(crate) config: Option<PathBuf>,
     pub(crate) context: Option<String>,
     pub(crate) quiet: bool,
-    pub(crate) verbose: bool,
+    /// How much more is told.
+    pub(crate) verbosity: u8,
     pub(crate) color: Color,
 }
 
@@ -34,6 +35,7 @@ manifests and loaders.
     -q                 no banner, no status, and prompts on terminals only
     -v                 tell what is asked of the API and what is behind an error, on
                        standard error
+    -vv                and what goes to the API and comes back, without keys
     --color <when>     auto, always or never [default: auto]
     -V                 print the version
 
@@ -54,7 +56,8 @@ pub(crate) fn parse(args: &[String]) -> Result<Invocation, Failure> {
             "-c" | "--c" => flags.config = Some(value()?.into()),
             "-context" | "--context" => flags.context = Some(value()?),
             "-q" | "--q" | "-quiet" | "--quiet" => flags.quiet = true,
-            "-v" | "--v" => flags.verbose = true,
+            "-v" | "--v" => flags.verbosity = flags.verbosity.max(1),
+            "-vv" | "--vv" => flags.verbosity = 2,
             "-no-color" | "--no-color" => flags.color = Color::Never,
             "-color" | "--color" => {
                 flags.color = match value()?.as_str() {

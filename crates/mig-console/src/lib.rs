@@ -50,7 +50,7 @@ async fn start(args: &[String], interrupts: Interrupts) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    mig_terminal::narrate("mig-console", u8::from(flags.verbose))?;
+    mig_terminal::narrate("mig-console", flags.verbosity)?;
     let path = locate(flags.config.as_deref(), flags.context.as_deref());
     wizard::offer(path.as_deref(), &mut Output::new()).await?;
     let mut console = Console::open(&flags, interrupts)?;

@@ -12,6 +12,7 @@ use mig_runtime::clock::{Clock, SystemClock};
 use mig_types::Fingerprint;
 
 use crate::failure::{Failure, code};
+use crate::narrate::verbosity;
 
 /// What a client needs to speak with a platform.
 pub struct Session {
@@ -83,7 +84,7 @@ impl Session {
     pub fn api(&self, name: &str, signer: Option<Arc<dyn Signer>>) -> Result<ApiClient, Failure> {
         let version = env!("CARGO_PKG_VERSION");
         let api = ApiClient::new(&self.config, name, version, signer, Arc::clone(&self.clock))?;
-        Ok(api.with_retry(self.retry.clone()))
+        Ok(api.with_retry(self.retry.clone()).with_bodies(verbosity() > 1))
     }
 
     /// [`Session::api`] signing if there is a key; reading works with an API key

@@ -39,6 +39,7 @@ Signs an action and posts it: neither counts down nor waits for answers.
     -urlencode            print it form-encoded as well
     -c <file>             configuration [default: ~/.migrc]
     -v                    tell what is asked of the API, and what is behind an error
+    -vv                   and what goes there and comes back, without keys
     -V                    print the version
 
 exit status: 0 posted, 1 failed, 2 misused, 3 not signed or not let in, 4 API away";

@@ -25,7 +25,8 @@ fn options(
     usage: &str,
     output: &mut Output,
 ) -> Result<Option<Options>, Failure> {
-    let flags: Vec<Flag> = flags.iter().copied().chain([("v", Kind::Bool)]).collect();
+    let flags: Vec<Flag> =
+        flags.iter().copied().chain([("v", Kind::Bool), ("vv", Kind::Bool)]).collect();
     match args::parse_or_empty(&flags, args) {
         Ok(Outcome::Help) => {
             output.line(usage)?;
@@ -36,7 +37,8 @@ fn options(
             Ok(None)
         }
         Ok(Outcome::Options(options)) => {
-            narrate(program, u8::from(options.boolean("v", false)))?;
+            let told = |name| u8::from(options.boolean(name, false));
+            narrate(program, told("v").max(2 * told("vv")))?;
             Ok(Some(options))
         }
         Err(error) => Err(Failure::usage(format!("{error}\n{usage}"))),

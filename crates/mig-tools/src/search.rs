@@ -40,6 +40,7 @@ Prints agents, one a line.
     --wide           cut nothing that a terminal has no room for
     --csv-safe       no cell of csv begins like the formula of a spreadsheet
     -v               tell what is asked of the API, and what is behind an error
+    -vv              and what goes there and comes back, without keys
     -V               print the version
 
 examples:

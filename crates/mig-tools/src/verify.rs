@@ -36,6 +36,7 @@ nothing about what its signers may do.
     -from-api        ask the API for keys that are not known here
     -canonical       print the bytes that are signed, and nothing else
     -v               tell what is asked of the API, and what is behind an error
+    -vv              and what goes there and comes back, without keys
     -V               print the version
 
 exit status: 0 valid, 1 not valid, 2 misused or unreadable";

@@ -241,6 +241,8 @@ fn manifests(lab: &Lab) -> anyhow::Result<()> {
     lab.expect(0, ALICE, &["manifest", "fetch", &id, "-to", &copy], &["bytes written"])?;
     assert_eq!(fs::read(&copy)?, fs::read(&archive)?);
     lab.expect(1, ALICE, &["manifest", "fetch", &id, "-to", &copy], &["cannot write"])?;
+    let printed = lab.command("alice", "mig", &["manifest", "fetch", &id, "-to", "-"])?.output()?;
+    assert_eq!(printed.stdout, fs::read(&archive)?);
     lab.expect(0, ALICE, &["manifest", "reset", &id], &["has been reset"])?;
     lab.expect(0, ALICE, &["manifest", "disable", &id], &["has been disabled"])?;
     lab.expect(0, ALICE, &["manifest", "list"], &["linux-1", "disabled"])?;

@@ -72,7 +72,7 @@ counts down.
 exit status: 2, always";
 
 /// Options every word takes, beside those about the form of data.
-const COMMON: [Flag; 10] = [
+const COMMON: [Flag; 11] = [
     ("c", Kind::Text),
     ("context", Kind::Text),
     ("key", Kind::Text),
@@ -80,6 +80,7 @@ const COMMON: [Flag; 10] = [
     ("no-color", Kind::Bool),
     ("quiet", Kind::Bool),
     ("v", Kind::Bool),
+    ("vv", Kind::Bool),
     ("progress", Kind::Text),
     ("connect-timeout", Kind::Text),
     ("retry", Kind::Text),
@@ -253,7 +254,7 @@ fn globals(options: &Options) -> Result<Globals, Failure> {
             globals.take(&format!("-{name}"), Some(value))?;
         }
     }
-    for name in ["open", "no-color", "quiet", "v"] {
+    for name in ["open", "no-color", "quiet", "v", "vv"] {
         if options.boolean(name, false) {
             globals.take(&format!("-{name}"), None)?;
         }
