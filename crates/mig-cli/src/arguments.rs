@@ -36,6 +36,19 @@ pub(crate) enum Invocation {
     Task(Vec<String>),
 }
 
+impl Invocation {
+    /// Whether what `config.toml` says matters: help, and words that tell what is
+    /// wrong with it, work without it.
+    pub(crate) fn has_settings(&self) -> bool {
+        const WITHOUT: [&str; 4] = ["config", "doctor", "completions", "man"];
+        match self {
+            Self::Usage { .. } | Self::ModuleHelp(_) | Self::Version => false,
+            Self::Task(words) => words.first().is_none_or(|word| !WITHOUT.contains(&word.as_str())),
+            Self::Module { .. } | Self::File { .. } => true,
+        }
+    }
+}
+
 pub(crate) fn parse(args: &[String], registry: &Registry) -> Result<Invocation, Failure> {
     // Options in front of everything, where the original has nothing.
     let mut globals = Box::<Globals>::default();

@@ -13,6 +13,7 @@ use mig_client::search::Kind;
 use mig_terminal::failure::Failure;
 use mig_terminal::format::{Form, Format, Layout};
 use mig_terminal::output::{Color, Output, Progress};
+use mig_terminal::settings::{MOST_RETRIES, environment};
 use mig_terminal::{Session, files, grid, listing, narrate};
 
 /// Validity of an action when `-e` does not say.
@@ -85,7 +86,7 @@ pub(crate) struct Globals {
     pub(crate) progress: Progress,
     pub(crate) quiet: bool,
     connect_timeout: Option<Duration>,
-    retry: u32,
+    retry: Option<u32>,
     pub(crate) strict: bool,
     pub(crate) fail_on: Option<FailOn>,
     /// Names given, for options that make no sense together.
@@ -119,11 +120,11 @@ impl Default for Globals {
             form: Form::default(),
             render: Render::Text,
             open: false,
-            color: Color::Auto,
+            color: Color::Unsaid,
             progress: Progress::Auto,
             quiet: false,
             connect_timeout: None,
-            retry: 0,
+            retry: None,
             strict: false,
             fail_on: None,
             given: Vec::new(),
@@ -191,9 +192,6 @@ const SPECS: [Spec; 44] = [
     value("connect-timeout"),
     value("retry"),
 ];
-
-/// Most repetitions that make sense.
-const MOST_RETRIES: u32 = 100;
 
 /// How an option stands on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -326,7 +324,7 @@ impl Globals {
             "connect-timeout" => self.connect_timeout = Some(period(name, text)?),
             "retry" => {
                 let times = text.parse::<u32>().ok().filter(|times| *times <= MOST_RETRIES);
-                self.retry = times.ok_or_else(|| choose("a number up to 100"))?;
+                self.retry = Some(times.ok_or_else(|| choose("a number up to 100"))?);
             }
             "o" | "output" | "columns" | "sort" => self.layout.take_value(name, text)?,
             "fail-on" => {
@@ -413,8 +411,18 @@ impl Globals {
     pub(crate) fn apply(&self, output: &mut Output) -> Result<(), Failure> {
         output.set_color(self.color);
         output.set_quiet(self.quiet);
-        output.set_progress(self.progress);
+        output.set_progress(self.progress()?);
         narrate("mig", self.verbosity)
+    }
+
+    /// The option, else `MIG_PROGRESS`, else what `config.toml` says.
+    fn progress(&self) -> Result<Progress, Failure> {
+        if self.given_of(&["progress"]).is_some() {
+            return Ok(self.progress);
+        }
+        let Some(text) = environment("MIG_PROGRESS") else { return Ok(self.progress) };
+        let odd = || format!("MIG_PROGRESS must be auto, plain or none, not {text:?}");
+        Progress::parse(&text).ok_or_else(|| Failure::usage(odd()))
     }
 
     /// Tells a session about key and patience.

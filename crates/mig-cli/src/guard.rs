@@ -7,6 +7,7 @@ use mig_runtime::Shutdown;
 use mig_terminal::ask::ask;
 use mig_terminal::failure::{Failure, code};
 use mig_terminal::output::{Output, Paint};
+use mig_terminal::settings::environment;
 use mig_types::{Action, Operation, duration};
 use serde_json::Value;
 
@@ -67,11 +68,11 @@ pub(crate) fn age(since: Duration) -> Option<String> {
 
 /// A slip of the target must not reach a whole fleet.
 pub(crate) async fn confirm(agents: usize, output: &mut Output) -> Result<(), Failure> {
-    let limit = match std::env::var("MIG_CONFIRM_ABOVE") {
-        Ok(text) => text.parse().map_err(|_| {
+    let limit = match environment("MIG_CONFIRM_ABOVE") {
+        Some(text) => text.parse().map_err(|_| {
             Failure::usage(format!("MIG_CONFIRM_ABOVE must be a number, not {text:?}"))
         })?,
-        Err(_) => MANY,
+        None => MANY,
     };
     if agents <= limit || !std::io::stdin().is_terminal() {
         return Ok(());

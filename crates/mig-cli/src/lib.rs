@@ -19,6 +19,7 @@ use arguments::Invocation;
 use mig_runtime::{Exit, Shutdown};
 use mig_terminal::failure::Failure;
 use mig_terminal::output::Output;
+use mig_terminal::settings;
 
 /// Runs one command line; the exit code travels in an [`Exit`].
 ///
@@ -63,7 +64,11 @@ async fn dispatch(
     shutdown: &Shutdown,
 ) -> Result<u8, Failure> {
     let registry = mig_modules::registry();
-    match arguments::parse(args, &registry)? {
+    let invocation = arguments::parse(args, &registry)?;
+    if invocation.has_settings() {
+        settings::load()?;
+    }
+    match invocation {
         Invocation::Usage { code } => {
             output.line(&help::usage(&registry))?;
             Ok(code)

@@ -50,6 +50,7 @@ async fn start(args: &[String], interrupts: Interrupts) -> Result<(), Failure> {
             return Ok(());
         }
     };
+    mig_terminal::settings::load()?;
     mig_terminal::narrate("mig-console", flags.verbosity)?;
     let path = locate(flags.config.as_deref(), flags.context.as_deref());
     wizard::offer(path.as_deref(), &mut Output::new()).await?;

@@ -1,10 +1,10 @@
 //! In which form data is printed: the options, and what they mean together.
 
-use mig_client::config::process_environment;
 use mig_module::args::{Flag, Kind, Options};
 
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::settings::environment;
 
 /// A form of data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -227,7 +227,7 @@ impl Layout {
     /// [`Failure`] for a format that is not offered, and for columns where the
     /// format has none.
     pub fn form(&self, offers: &[Format], output: &mut Output) -> Result<Form, Failure> {
-        let variable = process_environment("MIG_OUTPUT");
+        let variable = environment("MIG_OUTPUT");
         let (form, note) = self.resolve(offers, variable.as_deref())?;
         if let Some(note) = note {
             output.say(&note);

@@ -19,6 +19,7 @@ pub mod publickey;
 pub mod recent;
 pub mod results;
 mod session;
+pub mod settings;
 pub mod signatures;
 pub mod tables;
 pub mod text;

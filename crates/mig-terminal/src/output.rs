@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use crate::failure::Failure;
+use crate::settings;
 
 /// A colour of the original's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,10 @@ impl Paint {
 /// Whether output is coloured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Color {
+    /// As variables and `config.toml` say, else [`Color::Auto`].
     #[default]
+    Unsaid,
+    /// As variables say, else on terminals.
     Auto,
     Always,
     Never,
@@ -62,22 +66,34 @@ impl Color {
 
     /// Whether a stream gets colours, knowing whether it is a terminal.
     pub fn applies(self, terminal: bool) -> bool {
-        self.decides(terminal, &|name| {
+        self.decides(terminal, settings::color(), &|name| {
             std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
         })
     }
 
-    /// The option, then `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, and at last
-    /// what the stream is.
-    fn decides(self, terminal: bool, variable: &dyn Fn(&str) -> Option<String>) -> bool {
+    /// The option, then `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, then what the file
+    /// says, and at last what the stream is.
+    fn decides(
+        self,
+        terminal: bool,
+        file: Option<Self>,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> bool {
         let set = |name| variable(name).is_some_and(|value| !value.is_empty());
         let is_zero = |name| variable(name).is_some_and(|value| value == "0");
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Auto if set("NO_COLOR") => false,
-            Self::Auto if set("CLICOLOR_FORCE") && !is_zero("CLICOLOR_FORCE") => true,
-            Self::Auto => {
+            Self::Unsaid | Self::Auto if set("NO_COLOR") => false,
+            Self::Unsaid | Self::Auto
+                if set("CLICOLOR_FORCE") && !is_zero("CLICOLOR_FORCE") =>
+            {
+                true
+            }
+            Self::Unsaid if file.is_some_and(|file| file != Self::Auto) && !set("CLICOLOR") => {
+                file == Some(Self::Always)
+            }
+            Self::Unsaid | Self::Auto => {
                 terminal && !is_zero("CLICOLOR") && variable("TERM").is_none_or(|t| t != "dumb")
             }
         }
@@ -136,7 +152,7 @@ impl Output {
             shows: Progress::Auto,
             progress: 0,
         };
-        output.set_color(Color::Auto);
+        output.set_color(Color::Unsaid);
         output
     }
 
@@ -333,8 +349,26 @@ mod tests {
                 let found = variables.iter().find(|(known, _)| *known == name);
                 found.map(|(_, value)| (*value).to_owned())
             };
-            let decided = color.decides(terminal, &variable);
-            assert_eq!(decided, applies, "{color:?} {variables:?} {terminal}");
+            for file in [None, Some(Color::Auto), Some(Color::Always), Some(Color::Never)] {
+                let decided = color.decides(terminal, file, &variable);
+                assert_eq!(decided, applies, "{color:?} {variables:?} {terminal} {file:?}");
+            }
+            if color == Color::Auto {
+                let decided = Color::Unsaid.decides(terminal, None, &variable);
+                assert_eq!(decided, applies, "{variables:?} {terminal}");
+            }
+        }
+        for (file, variable, terminal, applies) in [
+            (Color::Always, None, false, true),
+            (Color::Never, None, true, false),
+            (Color::Auto, None, true, true),
+            (Color::Always, Some("NO_COLOR"), true, false),
+            (Color::Never, Some("CLICOLOR_FORCE"), false, true),
+            (Color::Never, Some("CLICOLOR"), true, true),
+        ] {
+            let set = |name: &str| (Some(name) == variable).then(|| "1".to_owned());
+            let decided = Color::Unsaid.decides(terminal, Some(file), &set);
+            assert_eq!(decided, applies, "{file:?} {variable:?} {terminal}");
         }
     }
 

@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use mig_client::config::process_environment;
 use mig_client::{ApiClient, ClientConfig, Retry, Signer, SignerError};
 use mig_runtime::clock::{Clock, SystemClock};
-use mig_types::Fingerprint;
+use mig_types::{Fingerprint, duration};
 
 use crate::failure::{Failure, code};
 use crate::narrate::verbosity;
+use crate::settings::{MOST_RETRIES, environment};
 
 /// What a client needs to speak with a platform.
 pub struct Session {
@@ -45,19 +46,23 @@ impl Session {
                          \"https://…/api/v1/\" and [gpg] keyid = \"<your key's fingerprint>\"";
             return Err(Failure::usage(message).hint(lines));
         }
-        let (config, warnings) = ClientConfig::load(&path, &process_environment)
+        let (config, warnings) = ClientConfig::load(&path, &environment)
             .map_err(|error| Failure::of(code::USAGE, &error))?;
         let (clock, retry) = (Arc::new(SystemClock), Retry::default());
-        Ok((Self { path, config, clock, retry }, warnings))
+        let mut session = Self { path, config, clock, retry };
+        session.set_patience(connect_timeout()?, retries()?, false);
+        Ok((session, warnings))
     }
 
     /// How patient to be with the network: the time a connection may take to be
     /// made, and how often what is only read is asked for again, which is told
-    /// unless nobody wants to hear it.
-    pub fn set_patience(&mut self, connect: Option<Duration>, retries: u32, quiet: bool) {
-        self.config.connect_timeout = connect;
-        self.retry.times = retries;
-        if !quiet {
+    /// unless nobody wants to hear it. What is `None` stays as it was.
+    pub fn set_patience(&mut self, connect: Option<Duration>, retries: Option<u32>, quiet: bool) {
+        self.config.connect_timeout = connect.or(self.config.connect_timeout);
+        self.retry.times = retries.unwrap_or(self.retry.times);
+        if quiet {
+            self.retry.tell = Retry::default().tell;
+        } else {
             self.retry.tell = Arc::new(|text| {
                 // A progress line may stand there.
                 let over = if io::stderr().is_terminal() { "\r\u{1b}[K" } else { "" };
@@ -103,6 +108,22 @@ impl Session {
     }
 }
 
+/// `MIG_CONNECT_TIMEOUT`, or what `config.toml` says.
+fn connect_timeout() -> Result<Option<Duration>, Failure> {
+    let Some(text) = environment("MIG_CONNECT_TIMEOUT") else { return Ok(None) };
+    let period = duration::parse_period(&text).ok().filter(|period| !period.is_zero());
+    let message = format!("MIG_CONNECT_TIMEOUT must be a duration such as 10s, not {text:?}");
+    period.map(Some).ok_or_else(|| Failure::usage(message))
+}
+
+/// `MIG_RETRY`, or what `config.toml` says.
+fn retries() -> Result<Option<u32>, Failure> {
+    let Some(text) = environment("MIG_RETRY") else { return Ok(None) };
+    let times = text.parse().ok().filter(|times| *times <= MOST_RETRIES);
+    let message = format!("MIG_RETRY must be a number up to {MOST_RETRIES}, not {text:?}");
+    times.map(Some).ok_or_else(|| Failure::usage(message))
+}
+
 /// Where the configuration is, whether it exists or not.
 pub fn locate(path: Option<&Path>, context: Option<&str>) -> Option<PathBuf> {
     match (path, context) {
@@ -111,7 +132,7 @@ pub fn locate(path: Option<&Path>, context: Option<&str>) -> Option<PathBuf> {
             let home = PathBuf::from(process_environment("HOME").filter(|home| !home.is_empty())?);
             Some(home.join(format!(".migrc-{context}")))
         }
-        (None, None) => ClientConfig::default_path(&process_environment),
+        (None, None) => ClientConfig::default_path(&environment),
     }
 }
 

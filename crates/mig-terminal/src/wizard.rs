@@ -4,7 +4,6 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use mig_client::config::process_environment;
 use mig_client::{ApiClient, ClientConfig, ClientError, GpgSigner};
 use mig_module::text::printable;
 use mig_runtime::clock::SystemClock;
@@ -13,6 +12,7 @@ use mig_types::Fingerprint;
 use crate::ask::{ask, person};
 use crate::failure::{Failure, code, of_client, sentence};
 use crate::output::Output;
+use crate::settings::environment;
 
 /// What need not be asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,7 +74,7 @@ pub async fn create(path: &Path, answers: Answers<'_>, output: &mut Output) -> R
         None => ask_for_api(&keyid, answers.home, output).await?,
     };
     // Written only if it can be read.
-    ClientConfig::parse(&text, &name, &process_environment)
+    ClientConfig::parse(&text, &name, &environment)
         .map_err(|error| Failure::of(code::USAGE, &error))?;
     write(path, &text).map_err(|error| Failure::other(format!("cannot write {name}: {error}")))?;
     output.say(&format!("created configuration file at {name}; mig doctor tries it"));
@@ -102,7 +102,7 @@ async fn ask_for_api(
         let question = "URL of API? (e.g., https://mig.example.net/api/v1/)>";
         let url = ask(question, "-url", output).await?;
         let text = text(&url, keyid, home);
-        let config = match ClientConfig::parse(&text, "the answer", &process_environment) {
+        let config = match ClientConfig::parse(&text, "the answer", &environment) {
             Ok((config, _)) => config,
             Err(error) => {
                 output.say(&sentence(&error));
@@ -139,7 +139,7 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 async fn choose_key(home: Option<&str>, output: &mut Output) -> Result<String, Failure> {
-    let program = process_environment("MIG_GPG").unwrap_or_else(|| "gpg".to_owned());
+    let program = environment("MIG_GPG").unwrap_or_else(|| "gpg".to_owned());
     let keys = GpgSigner::secret_keys(&program, home.map(Into::into)).await?;
     if keys.is_empty() {
         return Err(Failure::usage("there is no secret key in the GnuPG key ring")

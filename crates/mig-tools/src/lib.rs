@@ -11,7 +11,7 @@ use mig_module::args::{self, Flag, Kind, Options, Outcome};
 use mig_runtime::Exit;
 use mig_terminal::failure::Failure;
 use mig_terminal::output::Output;
-use mig_terminal::{Session, locate, narrate, wizard};
+use mig_terminal::{Session, locate, narrate, settings, wizard};
 
 pub use generate::run as generate;
 pub use search::run as search;
@@ -37,6 +37,7 @@ fn options(
             Ok(None)
         }
         Ok(Outcome::Options(options)) => {
+            settings::load()?;
             let told = |name| u8::from(options.boolean(name, false));
             narrate(program, told("v").max(2 * told("vv")))?;
             Ok(Some(options))

@@ -10,6 +10,7 @@ use maxminddb::{Reader, geoip2};
 use mig_client::{ApiClient, ClientError};
 use mig_terminal::failure::{Failure, sentence};
 use mig_terminal::output::Output;
+use mig_terminal::settings::environment;
 use mig_types::{Action, AgentId, Command};
 use serde::Deserialize;
 
@@ -50,8 +51,7 @@ pub(super) async fn of(
     show: Show,
     output: &mut Output,
 ) -> Result<Option<(Vec<Place>, usize)>, Failure> {
-    if let Some(path) = std::env::var_os("MIG_GEOIP_DB").filter(|path| !path.is_empty()) {
-        let path = path.to_string_lossy().into_owned();
+    if let Some(path) = environment("MIG_GEOIP_DB") {
         return by_database(&path, api, action, commands).await.map(Some);
     }
     let places = by_api(api, action, show, output).await?;

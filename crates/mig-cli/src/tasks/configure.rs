@@ -4,11 +4,12 @@ use std::path::Path;
 
 use mig_client::config::process_environment;
 use mig_module::args::{Flag, Kind, Options};
+use mig_module::text::printable;
 use mig_terminal::failure::{Failure, code};
 use mig_terminal::format::Format;
 use mig_terminal::output::Output;
 use mig_terminal::wizard::{self, Answers};
-use mig_terminal::{Session, locate};
+use mig_terminal::{Session, locate, settings};
 
 use super::words;
 
@@ -21,7 +22,8 @@ usage: mig config init [-url <url>] [-keyid <fingerprint>] [-home <dir>] [-c <fi
 
     init      writes a new configuration; asks for what is missing on a terminal
     check     fails on what is only a warning elsewhere
-    show      what is in force, secrets left out
+    show      what is in force, secrets left out; as comments what config.toml or a
+              variable in its place says (mig help settings)
     contexts  names for --context: the files ~/.migrc-<name>
     macros    names for -t";
 
@@ -29,6 +31,7 @@ const FLAGS: [Flag; 3] = [("url", Kind::Text), ("keyid", Kind::Text), ("home", K
 
 pub(super) async fn run(line: &[String], output: &mut Output) -> Result<u8, Failure> {
     let Some(words) = words(line, &FLAGS, USAGE, &Format::ONLY_TEXT, output)? else { return Ok(0) };
+    settings::load()?;
     match words.subject {
         Some("init") => init(&words.options, output).await,
         Some("check") => check(&words.options, output),
@@ -39,7 +42,7 @@ pub(super) async fn run(line: &[String], output: &mut Output) -> Result<u8, Fail
             session.config.macros.iter().try_for_each(|(name, _)| output.line(name))?;
             Ok(0)
         }
-        _ => Err(Failure::usage(USAGE)),
+        _ => Err(Failure::usage(format!("config needs one of its words\n{USAGE}"))),
     }
 }
 
@@ -54,6 +57,10 @@ fn check(options: &Options, output: &mut Output) -> Result<u8, Failure> {
     }
     if warnings.is_empty() {
         output.line(&format!("{} is in order", session.path.display()))?;
+        // It was read before, and would not have come to this.
+        if let Some(path) = settings::path().filter(|path| path.exists()) {
+            output.line(&format!("{} is in order", path.display()))?;
+        }
         return Ok(0);
     }
     Ok(code::USAGE)
@@ -76,6 +83,13 @@ fn show(options: &Options, output: &mut Output) -> Result<u8, Failure> {
     output.line("[targets]")?;
     for (name, body) in config.macros.iter() {
         output.line(&format!("\tmacro = \"{name}:{}\"", body.replace('"', "\\\"")))?;
+    }
+    // Comments: the rest is a file that every client reads.
+    if let Some(path) = settings::path() {
+        output.line(&format!("# {}", path.display()))?;
+    }
+    for (key, value, by) in settings::in_force() {
+        output.line(&format!("#\t{key} = {} ({by})", printable(&value)))?;
     }
     Ok(0)
 }

@@ -12,6 +12,7 @@ use mig_terminal::format::Format;
 use mig_terminal::grid::{self, Field, Row};
 use mig_terminal::listing;
 use mig_terminal::output::Output;
+use mig_terminal::settings;
 use mig_types::duration;
 use serde::Serialize;
 
@@ -209,7 +210,7 @@ pub(super) async fn run(line: &[String], output: &mut Output) -> Result<u8, Fail
         None => TIMEOUT,
     };
     let mut findings = Findings::default();
-    match open_existing(&words.options, output) {
+    match settings::load().and_then(|()| open_existing(&words.options, output)) {
         Ok(session) => {
             own::file(&session, &mut findings);
             own::key(&session, &mut findings).await;
