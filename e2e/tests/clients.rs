@@ -10,6 +10,8 @@ mod doctor;
 mod errors;
 #[path = "clients/formats.rs"]
 mod formats;
+#[path = "clients/links.rs"]
+mod links;
 #[path = "clients/map.rs"]
 mod map;
 #[path = "clients/words.rs"]
@@ -163,6 +165,7 @@ fn generator(lab: &Lab, file: &str) -> anyhow::Result<()> {
     lab.expect(0, ALICE, &["actions", "status=completed"], &[&id, "completed"])?;
     lab.expect(0, ALICE, &["actions", "--json"], &["{\"id\":"])?;
     lab.expect(2, ALICE, &["cancel", &id], &["nobody can take an action back"])?;
+    links::pages(lab, &id)?;
     map::drawn(lab, &id)
 }
 

@@ -53,7 +53,8 @@ pub(crate) async fn action(
         said: (posted.status, posted.counters),
         refused: None,
     };
-    output.paint(Paint::Blue, &format!("Following action ID {}.", posted.id));
+    let following = format!("Following action ID {}.", posted.id);
+    output.paint(Paint::Blue, &output.links().action(&following, posted.id));
     let end = match watch.run(api, globals.timeout, output, shutdown).await {
         Ok(end) => end,
         Err(failure) => {

@@ -20,7 +20,8 @@ pub(crate) async fn action(console: &Console, id: ActionId, expected: u64) -> Re
     let screen = &console.screen;
     // From here on, and through everything drawn meanwhile.
     let mut interrupted = std::pin::pin!(console.interrupts.next());
-    aside(&screen.paint(Paint::Blue, &format!("Following action ID {id}.")));
+    let following = screen.links_aside().action(&format!("Following action ID {id}."), id);
+    aside(&screen.paint(Paint::Blue, &following));
     let options = FollowOptions { commands: false, ..FollowOptions::default() };
     let mut follower = console.api.follow(id, options);
     let mut line = ProgressLine::new(expected);

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use mig_terminal::failure::Failure;
+use mig_terminal::link::Links;
 use mig_terminal::output::{Color, Paint, room};
 use mig_terminal::text::cut;
 
@@ -33,6 +34,16 @@ impl Screen {
 
     pub(crate) fn paint(&self, paint: Paint, text: &str) -> String {
         if self.color { paint.on(text) } else { text.to_owned() }
+    }
+
+    /// Where identifiers lead to.
+    pub(crate) fn links(&self) -> Links {
+        Links::on(io::stdout().is_terminal(), self.color)
+    }
+
+    /// Where identifiers in talk beside the output lead to.
+    pub(crate) fn links_aside(&self) -> Links {
+        Links::on(io::stderr().is_terminal(), self.color)
     }
 
     /// Whether nobody reads any more.

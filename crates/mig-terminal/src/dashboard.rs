@@ -6,6 +6,7 @@ use mig_types::{Action, wire};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::link::Links;
 use crate::grid::{Field, Row};
 use crate::output::Paint;
 use crate::tables::{Side, Table, column, rows};
@@ -150,6 +151,15 @@ fn table(actions: &[Action]) -> Table {
                 names(action),
             ]
         }),
+    }
+}
+
+/// A line of [`block()`], in which actions lead to their pages.
+pub fn linked(line: String, actions: &[Action], links: &Links) -> String {
+    let mentioned = actions.iter().find(|action| line.contains(&action.id.to_string()));
+    match mentioned {
+        Some(action) => links.action(&line, action.id),
+        None => line,
     }
 }
 

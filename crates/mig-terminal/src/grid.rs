@@ -1,6 +1,7 @@
 //! Things as rows: as a table that fits a terminal, and as CSV.
 
 use mig_module::text::printable;
+use mig_types::ActionId;
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::failure::Failure;
@@ -65,6 +66,11 @@ pub trait Row {
 
     /// What the next program of a pipe wants to know of it.
     fn name(&self) -> String;
+
+    /// The action it is, if it is one.
+    fn action(&self) -> Option<ActionId> {
+        None
+    }
 }
 
 /// That the columns a form names are there.

@@ -8,6 +8,7 @@ pub mod files;
 pub mod format;
 pub mod grid;
 pub mod investigator;
+pub mod link;
 pub mod listing;
 pub mod manifest;
 pub mod manual;

@@ -3,8 +3,8 @@
 use mig_client::Found;
 use mig_client::search::Kind;
 use mig_types::{
-    Action, ActionStatus, Agent, AgentStatus, Command, Investigator, InvestigatorStatus, Loader,
-    ManifestRecord, Timestamp,
+    Action, ActionId, ActionStatus, Agent, AgentStatus, Command, Investigator, InvestigatorStatus,
+    Loader, ManifestRecord, Timestamp,
 };
 use serde::Serialize;
 
@@ -118,6 +118,10 @@ impl Row for Action {
             }
             _ => String::new(),
         }
+    }
+
+    fn action(&self) -> Option<ActionId> {
+        Some(self.id)
     }
 
     fn name(&self) -> String {
@@ -268,8 +272,15 @@ pub fn print<T: Row + Serialize>(
                 }
             }
             if form.format != Format::Csv {
-                for line in rows.table(width(form)) {
-                    output.line(&line)?;
+                let links = output.links_of_data();
+                let mut actions = things.iter().map(Row::action);
+                for (index, line) in rows.table(width(form)).iter().enumerate() {
+                    // The heading is about none of them.
+                    let action = if form.header && index == 0 { None } else { actions.next() };
+                    match action.flatten() {
+                        Some(id) => output.line(&links.action(line, id))?,
+                        None => output.line(line)?,
+                    }
                 }
             }
         }
@@ -355,7 +366,13 @@ pub fn found(mut found: Found, form: &Form, output: &mut Output) -> Result<(), F
         if found.is_empty() {
             return Ok(());
         }
-        let lines = tables::lines(&found, width(form));
+        let mut lines = tables::lines(&found, width(form));
+        if let Found::Actions(all) = &found {
+            let pages = output.links_of_data();
+            for (line, action) in lines.iter_mut().skip(1).zip(all) {
+                *line = pages.action(line, action.id);
+            }
+        }
         let skipped = usize::from(!form.header);
         return lines.iter().skip(skipped).try_for_each(|line| output.line(line));
     }

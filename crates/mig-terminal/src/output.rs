@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use crate::failure::Failure;
+use crate::link::Links;
 use crate::settings;
 
 /// A colour of the original's.
@@ -129,6 +130,8 @@ pub struct Output {
     kept: Option<Vec<u8>>,
     stderr_terminal: bool,
     color: bool,
+    /// What was said about colours.
+    wanted: Color,
     /// Errors only.
     quiet: bool,
     shows: Progress,
@@ -148,6 +151,7 @@ impl Output {
             kept: None,
             stderr_terminal: io::stderr().is_terminal(),
             color: false,
+            wanted: Color::Unsaid,
             quiet: false,
             shows: Progress::Auto,
             progress: 0,
@@ -168,6 +172,7 @@ impl Output {
     }
 
     pub fn set_color(&mut self, color: Color) {
+        self.wanted = color;
         self.color = color.applies(self.stderr_terminal);
     }
 
@@ -192,6 +197,17 @@ impl Output {
             Progress::Plain => true,
             Progress::Off => false,
         }
+    }
+
+    /// Where identifiers in talk lead to.
+    pub fn links(&self) -> Links {
+        Links::on(self.stderr_terminal, self.color)
+    }
+
+    /// Where identifiers in data lead to.
+    pub fn links_of_data(&self) -> Links {
+        let terminal = self.kept.is_none() && io::stdout().is_terminal();
+        Links::on(terminal, self.wanted.applies(terminal))
     }
 
     /// One line of data.

@@ -57,7 +57,7 @@ when it does not for another.
 pub(super) async fn any(line: &[String], output: &mut Output) -> Result<u8, Failure> {
     let Some(order) = Order::read(line, &[], SEARCH, order::any, output)? else { return Ok(0) };
     if order.words.is_empty() {
-        return Err(Failure::usage(SEARCH));
+        return Err(Failure::usage(format!("what to search for is missing\n{SEARCH}")));
     }
     let session = open(&order.options, output).await?;
     let search = Search::parse(&order.words.join(" "), session.clock.now())
@@ -107,9 +107,10 @@ pub(super) async fn action(
         output.line(&printable(&recreate::command(registry, &action)?))?;
         return Ok(0);
     }
+    let pages = output.links_of_data();
     let text = || {
-        let lines: Vec<String> = described(&action).iter().map(|line| printable(line)).collect();
-        Ok(lines.join("\n"))
+        let lines = described(&action).into_iter().map(|line| printable(&line));
+        Ok(pages.action(&lines.collect::<Vec<_>>().join("\n"), action.id))
     };
     order::single(&action, &words.form, text, output)?;
     Ok(0)
@@ -291,8 +292,11 @@ pub(super) async fn status(
             }
             Format::Text => {
                 let (answer, room) = (api.dashboard().await?, listing::width(&words.form));
-                let (lines, _) = dashboard::block(&answer, room, |_, text| text.to_owned());
-                lines.iter().try_for_each(|line| output.line(line))?;
+                let (lines, actions) = dashboard::block(&answer, room, |_, text| text.to_owned());
+                let pages = output.links_of_data();
+                for line in lines {
+                    output.line(&dashboard::linked(line, &actions, &pages))?;
+                }
             }
             _ => {
                 let mut figures = dashboard::figures(&api.dashboard().await?);
