@@ -14,6 +14,8 @@ mod formats;
 mod links;
 #[path = "clients/map.rs"]
 mod map;
+#[path = "clients/settings.rs"]
+mod settings;
 #[path = "clients/words.rs"]
 mod words;
 
@@ -121,6 +123,7 @@ fn the_small_programs_do_what_scripts_need() -> anyhow::Result<()> {
     verifier(&lab, &file)?;
     examples(&lab)?;
     watches(&lab)?;
+    settings::every_run(&lab)?;
     errors::sentences(&lab)?;
     errors::bodies(&lab)?;
     dashes::streams(&lab, &file)?;
@@ -362,6 +365,7 @@ fn configuration_and_doctor_say_what_is_wrong() -> anyhow::Result<()> {
     lab.expect(0, ALICE, &["doctor"], &texts)?;
     lab.expect(0, ALICE, &["doctor", "--json"], &["{\"broken\":[],\"findings\":[{"])?;
     lab.expect(2, ALICE, &["doctor", "--timeout", "soon"], &["--timeout"])?;
+    doctor::generations(&lab)?;
     let faults = doctor::faults(&lab)?;
     assert!(faults >= 20, "{faults} faults");
     let home = lab.platform.investigator("alice")?.home().to_owned();

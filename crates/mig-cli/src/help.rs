@@ -249,6 +249,24 @@ section [gpg]:
 section [targets]:
     macro          name:target, as often as wanted; quoted if it holds # or ;
 
+settings of every run, in mig/config.toml of $XDG_CONFIG_HOME, else of ~/.config:
+    ca_file = \"~/ca.pem\"           as MIG_CA_FILE
+    color = \"never\"                as --color
+    confirm_above = 200            as MIG_CONFIRM_ABOVE
+    connect_timeout = \"5s\"         as --connect-timeout
+    context = \"lab\"                as --context
+    geoip_db = \"~/city.mmdb\"       as MIG_GEOIP_DB
+    gpg = \"gpg2\"                   as MIG_GPG
+    output = \"table\"               as -o, where a format can be chosen
+    progress = \"plain\"             as --progress
+    retry = 3                      as --retry
+    web_url = \"https://mig.example.net/ui/actions/{id}\"
+                                   where ids of actions lead to, on terminals that have
+                                   links
+    An option comes before a variable, a variable before this file. Another key, or a
+    value that is of no use, is an error with file and line. mig config show tells what
+    is in force.
+
 environment:
     MIG_CONFIG         the file, instead of ~/.migrc
     MIG_CONTEXT        like --context
@@ -260,6 +278,11 @@ environment:
     MIG_YES            1: like --yes
     MIG_OUTPUT         like -o, where a format can be chosen
     MIG_CONFIRM_ABOVE  ask before more agents than this are asked [default: 1000]
+    MIG_CONNECT_TIMEOUT, MIG_RETRY, MIG_PROGRESS
+                       like --connect-timeout, --retry, --progress
+    MIG_WEB_URL        like web_url above
+    FORCE_HYPERLINK    1: the terminal has links; 0: it has none
+    XDG_CONFIG_HOME    where mig/config.toml is
     XDG_CACHE_HOME     where ids of actions are kept for shell completion
     MIGPGPPASSPHRASE   passphrase of the key, or PIN of its card, for automation
     MIGPGPPASSPHRASE_FILE  file whose first line is the passphrase

@@ -45,6 +45,18 @@ pub enum InvestigatorChange {
     ApiKey(bool),
 }
 
+/// Which program an API is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Generation {
+    /// The one of this workspace.
+    Own,
+    /// The original of 2019.
+    Go2019,
+    /// The original of 2016: it gives no public keys.
+    Go2016,
+}
+
 impl ApiClient {
     /// Agents a target chooses now; empty when none matches.
     ///
@@ -282,6 +294,35 @@ impl ApiClient {
                 ClientError::Api { message, .. } => Some(message),
                 _ => None,
             },
+            _ => None,
+        })
+    }
+
+    /// Which program the API is, by what it gives to everybody: public keys came
+    /// after 2016, and none of the originals with them has a page of its own.
+    /// `None` when its answers are nobody's.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`] when it does not answer.
+    pub async fn generation(&self) -> Result<Option<Generation>, ClientError> {
+        let nobody = format!("publickey/{}", "0".repeat(40));
+        let (status, body) = self.read_whole(&nobody, &[]).await?;
+        let words = String::from_utf8_lossy(&body);
+        if status != StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if words.starts_with("404 page not found") {
+            return Ok(Some(Generation::Go2016));
+        }
+        if !words.contains("No PublicKey found") {
+            return Ok(None);
+        }
+        let (status, body) = self.read_whole("", &[]).await?;
+        let is_page = status == StatusCode::OK && Collection::from_slice(&body).is_ok();
+        Ok(match status {
+            _ if is_page => Some(Generation::Own),
+            StatusCode::NOT_FOUND => Some(Generation::Go2019),
             _ => None,
         })
     }

@@ -21,7 +21,7 @@ mod commands;
 mod tell;
 
 pub use api::{ApiClient, ClientError};
-pub use calls::{InvestigatorChange, NewInvestigator, armored_key};
+pub use calls::{Generation, InvestigatorChange, NewInvestigator, armored_key};
 pub use collection::{Collection, Item};
 pub use commands::{CommandQuery, Commands};
 pub use config::ClientConfig;

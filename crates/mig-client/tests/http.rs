@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mig_client::{
-    ApiClient, ClientConfig, ClientError, CommandQuery, InvestigatorChange, NewInvestigator, Retry,
-    Signer, SoftwareSigner, launch,
+    ApiClient, ClientConfig, ClientError, CommandQuery, Generation, InvestigatorChange,
+    NewInvestigator, Retry, Signer, SoftwareSigner, launch,
 };
 use mig_runtime::clock::ManualClock;
 use mig_sign::keyring::Keyring;
@@ -518,4 +518,27 @@ async fn a_connection_that_is_refused_or_breaks_off_is_made_again() {
     let client = ApiClient::new(&config, "cmd", "1", None, setup.clock.clone()).unwrap();
     client.with_retry(retry).heartbeat().await.unwrap();
     server.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_api_gives_to_everybody_tells_its_generation() {
+    let no_key = "Invalid Fingerprint : No PublicKey found for fingerprint '0000'";
+    let no_page = "404 page not found\n";
+    for (key, home, expected) in [
+        ((404, no_key), (200, r#"{"collection":{}}"#), Some(Generation::Own)),
+        ((404, no_key), (404, no_page), Some(Generation::Go2019)),
+        ((404, no_key), (502, "<html>"), None),
+        ((404, no_page), (200, r#"{"collection":{}}"#), Some(Generation::Go2016)),
+        ((200, "<html>"), (200, "<html>"), None),
+        ((404, "<html>"), (404, "<html>"), None),
+    ] {
+        let setup = Setup::new("").await;
+        let answers = |(status, body): (u16, &str)| {
+            ResponseTemplate::new(status).set_body_string(body.to_owned())
+        };
+        let nobody = format!("/api/v1/publickey/{}", "0".repeat(40));
+        setup.answers(Mock::given(path(nobody)).respond_with(answers(key))).await;
+        setup.answers(Mock::given(path("/api/v1/")).respond_with(answers(home))).await;
+        assert_eq!(setup.client.generation().await.unwrap(), expected, "{key:?} {home:?}");
+    }
 }

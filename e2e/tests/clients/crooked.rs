@@ -148,3 +148,33 @@ pub(super) fn polled(api: SocketAddr, id: &str) -> anyhow::Result<SocketAddr> {
         }
     })
 }
+
+/// The original, which answers what it answered when it was recorded; without public
+/// keys, that of 2016.
+pub(super) fn original(has_keys: bool) -> anyhow::Result<SocketAddr> {
+    const HEARTBEAT: &str = r#"{"collection":{"version":"1.0","href":"http://127.0.0.1:51664/api/v1/heartbeat","items":[{"href":"/api/v1/heartbeat","data":[{"name":"heartbeat","value":"gatorz say hi"}]}],"template":{},"error":{}}}"#;
+    const DASHBOARD: &str = r#"{"collection":{"version":"1.0","href":"http://127.0.0.1:51664/api/v1/dashboard","items":[{"href":"http://127.0.0.1:51664/api/v1/dashboard","data":[{"name":"online agents","value":2},{"name":"online agents by version","value":[{"version":"20190913-0.9e7e4f5.dev","count":2}]},{"name":"online endpoints","value":2},{"name":"idle agents","value":0},{"name":"idle agents by version","value":null},{"name":"idle endpoints","value":0},{"name":"new endpoints","value":0},{"name":"endpoints running 2 or more agents","value":0},{"name":"disappeared endpoints","value":0},{"name":"flapping endpoints","value":0}]}],"template":{},"error":{}}}"#;
+    const AGENT: &str = r#"{"collection":{"version":"1.0","href":"x","items":[{"href":"x","data":[{"name":"agent","value":{"id":1,"name":"web1","status":"online"}}]}],"template":{},"error":{}}}"#;
+    const NO_KEY: &str = "Invalid Fingerprint : No PublicKey found for fingerprint '0000'";
+    const NO_PAGE: &str = "404 page not found\n";
+    const NO_ACTION: &str = r#"{"collection":{"version":"1.0","href":"x","template":{},"error":{"code":"1","message":"no action"}}}"#;
+    serve(Ipv4Addr::LOCALHOST, move |mut stream| {
+        let request = head(&mut stream);
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        let path = path.split('?').next().unwrap_or_default();
+        let (status, body) = match path {
+            "/api/v1/heartbeat" => ("200 OK", HEARTBEAT),
+            "/api/v1/dashboard" => ("200 OK", DASHBOARD),
+            "/api/v1/search" => ("200 OK", AGENT),
+            "/api/v1/action/create/" => ("500 Internal Server Error", NO_ACTION),
+            path if has_keys && path.starts_with("/api/v1/publickey/") => ("404 Not Found", NO_KEY),
+            _ => ("404 Not Found", NO_PAGE),
+        };
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 {status}\r\nCache-Control: no-cache\r\nContent-Type: application/json\r\nDate: \
+             Mon, 23 Nov 2026 07:16:51 GMT\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
+        drop(stream.write_all(format!("{head}{body}").as_bytes()));
+    })
+}

@@ -295,3 +295,19 @@ pub(super) fn faults(lab: &Lab) -> anyhow::Result<usize> {
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(all.len() + rights(lab)?)
 }
+
+/// The generation of the API is named, its clock compared, whichever it is.
+pub(super) fn generations(lab: &Lab) -> anyhow::Result<()> {
+    let own = ["ok      network: the API is of this generation", "ok      clock: "];
+    lab.expect(0, super::ALICE, &["doctor"], &own)?;
+    for (has_keys, year) in [(true, "2019"), (false, "2016")] {
+        let address = crooked::original(has_keys)?;
+        let path = lab.file(&format!("original-{year}.migrc"));
+        fs::write(&path, format!("[api]\nurl = \"http://{address}/api/v1/\"\n"))?;
+        let told = format!("note    network: the API is the original of {year}: ");
+        // It was recorded long ago.
+        let clock = "BROKEN  clock: the clock here differs from the API's by ";
+        lab.expect(3, super::ALICE, &["doctor", "-c", &path], &[&told, clock])?;
+    }
+    Ok(())
+}

@@ -23,7 +23,7 @@ usage: mig config init [-url <url>] [-keyid <fingerprint>] [-home <dir>] [-c <fi
     init      writes a new configuration; asks for what is missing on a terminal
     check     fails on what is only a warning elsewhere
     show      what is in force, secrets left out; as comments what config.toml or a
-              variable in its place says (mig help settings)
+              variable in its place says (mig help migrc)
     contexts  names for --context: the files ~/.migrc-<name>
     macros    names for -t";
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use mig_client::search::{Kind as What, Search};
-use mig_client::{ApiClient, ClientError, Collection, Found, Unreached};
+use mig_client::{ApiClient, ClientError, Collection, Found, Generation, Unreached};
 use mig_terminal::Session;
 use mig_terminal::failure::{Failure, of_client};
 use mig_types::{Agent, Timestamp, duration};
@@ -18,6 +18,7 @@ const ROUNDING: Duration = Duration::from_secs(5);
 
 pub(super) async fn check(session: &Session, patience: Duration, findings: &mut Findings) {
     let Some(nobody) = reach(session, patience, findings).await else { return };
+    generation(&nobody, patience, findings).await;
     database(&nobody, patience, findings).await;
     if findings.is_broken(Hop::Database) {
         return;
@@ -179,6 +180,25 @@ fn clock(session: &Session, time: Option<Timestamp>, findings: &mut Findings) {
         findings.note(Hop::Clock, text);
     } else {
         findings.ok(Hop::Clock, "the API's clock agrees with ours");
+    }
+}
+
+/// Which program answers there, as people meet several while they migrate.
+async fn generation(nobody: &ApiClient, patience: Duration, findings: &mut Findings) {
+    let said = within(patience, nobody.generation()).await;
+    match said.and_then(Result::ok).flatten() {
+        Some(Generation::Own) => findings.ok(Hop::Network, "the API is of this generation"),
+        Some(Generation::Go2019) => findings.note(
+            Hop::Network,
+            "the API is the original of 2019: it does not tell of scheduler and relay, and \
+             results are asked for again and again",
+        ),
+        Some(Generation::Go2016) => findings.note(
+            Hop::Network,
+            "the API is the original of 2016: it gives no public keys, and knows \
+             administrators in place of permissions",
+        ),
+        _ => findings.note(Hop::Network, "the API does not tell of which generation it is"),
     }
 }
 
