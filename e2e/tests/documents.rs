@@ -102,7 +102,12 @@ fn documents() -> anyhow::Result<BTreeMap<String, String>> {
             &said("mig", &["help", topic])?,
         );
     }
-    for (page, name) in [("mig.1", "mig"), ("mig-targets.7", "targets"), ("migrc.5", "migrc")] {
+    for (page, name) in [
+        ("mig.1", "mig"),
+        ("mig-console.1", "mig-console"),
+        ("mig-targets.7", "targets"),
+        ("migrc.5", "migrc"),
+    ] {
         all.insert(format!("man/{page}"), said("mig", &["man", name])?);
     }
     let (mut bash, mut fish, mut zsh) = (String::new(), String::new(), String::from("#compdef"));
@@ -111,7 +116,9 @@ fn documents() -> anyhow::Result<BTreeMap<String, String>> {
         chapter(&mut reference, "##", name, &help);
         let version = env!("CARGO_PKG_VERSION");
         let page = Page::new(name, 1, version, &summary(&help)?).section("DESCRIPTION", &help);
-        all.insert(format!("man/{name}.1"), page.see_also(&["mig(1)"]));
+        // Unless it has one with more in it.
+        let own = all.entry(format!("man/{name}.1"));
+        own.or_insert_with(|| page.see_also(&["mig(1)"]));
         let options = options(&help);
         let _ = writeln!(bash, "complete -o default -W \"{}\" {name}", options.join(" "));
         for option in options {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mig_terminal::failure::Failure;
+use mig_terminal::orders::USAGE;
 use mig_terminal::output::Color;
 
 /// What the console was started with.
@@ -23,23 +24,6 @@ pub(crate) enum Invocation {
     Version,
     Help,
 }
-
-pub(crate) const USAGE: &str = "\
-usage: mig-console [options]
-
-Browses what was asked and answered, builds actions by hand, manages investigators,
-manifests and loaders.
-
-    -c <file>          configuration [default: ~/.migrc]
-    --context <name>   configuration ~/.migrc-<name>
-    -q                 no banner, no status, and prompts on terminals only
-    -v                 tell what is asked of the API and what is behind an error, on
-                       standard error
-    -vv                and what goes to the API and comes back, without keys
-    --color <when>     auto, always or never [default: auto]
-    -V                 print the version
-
-Orders are read from the terminal, or from a pipe. `help` lists them.";
 
 pub(crate) fn parse(args: &[String]) -> Result<Invocation, Failure> {
     let mut flags = Flags::default();

@@ -22,6 +22,7 @@ use console::Console;
 use flags::Invocation;
 use mig_runtime::{Exit, Interrupts};
 use mig_terminal::failure::Failure;
+use mig_terminal::orders;
 use mig_terminal::output::{Color, Output};
 use mig_terminal::{locate, wizard};
 use screen::{Screen, complain};
@@ -46,7 +47,7 @@ async fn start(args: &[String], interrupts: Interrupts) -> Result<(), Failure> {
             return Ok(());
         }
         Invocation::Help => {
-            Screen::new(Color::Never).say(flags::USAGE);
+            Screen::new(Color::Never).say(orders::USAGE);
             return Ok(());
         }
     };

@@ -1,6 +1,7 @@
 //! The first mode: where everything begins.
 
 use mig_terminal::failure::Failure;
+use mig_terminal::orders;
 use mig_terminal::output::Paint;
 
 use crate::banner::{GOODBYE, HELLO};
@@ -9,26 +10,6 @@ use crate::console::{Console, Mode, Next, settle};
 use crate::flags::Flags;
 use crate::order::Order;
 use crate::{create, dashboard, launcher, reader, search};
-
-const HELP: &str = "\
-The following orders are available:
-action <id>             enter interactive action reader mode for action <id>
-agent <id>              enter interactive agent reader mode for agent <id>
-command <id>            enter command reader mode for command <id>
-create action           create a new action
-create investigator     create a new investigator, will prompt for name and public key
-create loader           create a new loader entry
-create manifest         create a new manifest
-exit                    leave
-help                    show this help
-history <count>         print last <count> entries in history. count=10 by default.
-investigator <id>       enter interactive investigator management mode for investigator <id>
-loader <id>             enter loader management mode for loader <id>
-manifest <id>           enter manifest management mode for manifest <id>
-query <uri>             send a raw query string, without the base url, to the api
-search <search>         perform a search. see \"search help\" for more information.
-showcfg                 display running configuration
-status                  display platform status: connected agents, latest actions, ...";
 
 const MODE: Mode<'_> = Mode { prompt: "mig>", paint: Paint::BoldGreen, scope: Scope::Top };
 
@@ -76,7 +57,7 @@ async fn obey(console: &mut Console, order: &Order) -> Result<Next, Failure> {
         }
         "query" => query(console, order).await?,
         "showcfg" => showcfg(console),
-        "help" => console.say(HELP),
+        "help" => console.say(orders::TOP),
         verb => {
             let verb = mig_module::text::printable(verb);
             console.say(&format!("Unknown order '{verb}'"));

@@ -13,6 +13,7 @@ pub mod listing;
 pub mod manifest;
 pub mod manual;
 mod narrate;
+pub mod orders;
 pub mod output;
 pub mod permissions;
 pub mod progress;

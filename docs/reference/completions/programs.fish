@@ -4,6 +4,7 @@ complete -c mig-console -o V
 complete -c mig-console -o c
 complete -c mig-console -o q
 complete -c mig-console -o v
+complete -c mig-console -o vv
 complete -c mig-action-generator -o V
 complete -c mig-action-generator -o c
 complete -c mig-action-generator -o expireafter
@@ -12,7 +13,9 @@ complete -c mig-action-generator -o nolaunch
 complete -c mig-action-generator -o p
 complete -c mig-action-generator -o t
 complete -c mig-action-generator -o urlencode
+complete -c mig-action-generator -o v
 complete -c mig-action-generator -o validfrom
+complete -c mig-action-generator -o vv
 complete -c mig-action-verifier -o V
 complete -c mig-action-verifier -o a
 complete -c mig-action-verifier -o c
@@ -20,6 +23,8 @@ complete -c mig-action-verifier -o canonical
 complete -c mig-action-verifier -o conf
 complete -c mig-action-verifier -o from-api
 complete -c mig-action-verifier -o keyring
+complete -c mig-action-verifier -o v
+complete -c mig-action-verifier -o vv
 complete -c mig-agent-search -l columns
 complete -c mig-agent-search -l csv
 complete -c mig-agent-search -l csv-safe
@@ -34,6 +39,8 @@ complete -c mig-agent-search -o c
 complete -c mig-agent-search -o o
 complete -c mig-agent-search -o p
 complete -c mig-agent-search -o t
+complete -c mig-agent-search -o v
+complete -c mig-agent-search -o vv
 complete -c mig-agent -o P
 complete -c mig-agent -o S
 complete -c mig-agent -o V

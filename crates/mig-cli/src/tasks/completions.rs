@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use mig_module::Registry;
 use mig_terminal::failure::Failure;
 use mig_terminal::manual::{Page, options};
+use mig_terminal::orders;
 use mig_terminal::output::Output;
 use mig_terminal::recent;
 
@@ -26,9 +27,9 @@ ids of actions that were launched or shown lately on this machine: completing as
 API and no key. mig completions ids lists them.";
 
 pub(super) const MAN: &str = "\
-usage: mig man [mig | targets | migrc]
+usage: mig man [mig | mig-console | targets | migrc]
 
-Prints a manual page: mig(1), mig-targets(7) or migrc(5).
+Prints a manual page: mig(1), mig-console(1), mig-targets(7) or migrc(5).
 
     mig man | man -l -";
 
@@ -65,7 +66,7 @@ const SUBJECTS: [(&str, &str); 14] = [
     ("loader", "list show create enable disable key expectenv"),
     ("config", "init check show contexts macros"),
     ("completions", "bash zsh fish powershell elvish ids"),
-    ("man", "mig targets migrc"),
+    ("man", "mig mig-console targets migrc"),
     ("doctor", ""),
 ];
 
@@ -95,7 +96,7 @@ pub(super) fn scripts(
         [shell] if shell == "fish" => fish(registry),
         [shell] if shell == "powershell" => candidates::POWERSHELL.to_owned(),
         [shell] if shell == "elvish" => candidates::ELVISH.to_owned(),
-        _ => return Err(Failure::usage(USAGE)),
+        _ => return Err(Failure::usage(format!("completions needs a shell it knows\n{USAGE}"))),
     };
     output.line(script.trim_end())?;
     Ok(0)
@@ -207,6 +208,7 @@ pub(super) fn manual(
         [] => of_mig(registry),
         [name] => match name.as_str() {
             "mig" => of_mig(registry),
+            "console" | "mig-console" => orders::page(VERSION),
             "targets" | "mig-targets" => {
                 let page = Page::new("mig-targets", 7, VERSION, "which agents an action is for");
                 page.section("DESCRIPTION", help::TARGETS).see_also(&["mig(1)"])
@@ -215,9 +217,9 @@ pub(super) fn manual(
                 let page = Page::new("migrc", 5, VERSION, "configuration of the clients of MIG");
                 page.section("DESCRIPTION", help::MIGRC).see_also(&["mig(1)", "gpg(1)"])
             }
-            _ => return Err(Failure::usage(MAN)),
+            _ => return Err(Failure::usage(format!("there is no such page\n{MAN}"))),
         },
-        _ => return Err(Failure::usage(MAN)),
+        _ => return Err(Failure::usage(format!("there is no such page\n{MAN}"))),
     };
     output.line(page.trim_end())?;
     Ok(0)

@@ -7,6 +7,7 @@ mod times;
 use mig_client::search::Kind;
 use mig_module::text::printable;
 use mig_terminal::failure::{Failure, sentence};
+use mig_terminal::orders;
 use mig_terminal::output::Paint;
 use mig_terminal::text::{compact, right};
 use mig_types::{Action, Operation, wire};
@@ -19,30 +20,6 @@ use crate::reader::action::{shown, times as show_times};
 use crate::screen::complain;
 use crate::top::json;
 use crate::{dialog, follow, reader};
-
-const HELP: &str = "\
-The following orders are available:
-addoperation <module>     append a new operation of type <module> to the action
-check                     tell whether the platform would take the action, without sending it
-compress <true|false>     request parameter compression in the action
-deloperation <opnum>      remove operation numbered <opnum> from operations array, count starts at zero
-details                   display the action details
-edit                      open the action in your editor ($VISUAL or $EDITOR)
-exit                      exit this mode
-help                      show this help
-json <pack>               show the json of the action, on one line with pack
-launch <nofollow>         launch the action. to return before completion, add \"nofollow\"
-listagents                list agents targetted by an action
-load <path>               load an action from a file at <path>
-save <path>               write the action to a file at <path>
-setdescription <key> <v>  set author, email, url or revision
-setname <name>            set the name of the action
-settarget <target>        set the target of the action, a condition or the name of a macro
-setthreat <key> <value>   set type, level, family or ref
-settimes <start> <stop>   set the validity and expiration dates, such as 2026-06-30T12:00:00Z
-settimes now <duration>   set validity from now and for <duration>, such as +30m
-sign                      add a PGP signature to the action
-times                     show the various timestamps of the action";
 
 const NAME: &str = "action launcher";
 
@@ -143,7 +120,7 @@ async fn obey(console: &mut Console, order: &Order, draft: &mut Draft) -> Result
             sign(console, draft).await?;
         }
         "times" => console.say(&show_times(&draft.action)),
-        "help" => console.say(HELP),
+        "help" => console.say(orders::LAUNCHER),
         _ => return Ok(console.unknown(order, NAME)),
     }
     Ok(Next::Stay)

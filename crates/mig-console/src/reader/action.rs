@@ -18,23 +18,7 @@ use crate::screen::aside;
 use crate::top::json;
 use crate::{launcher, reader};
 use mig_terminal::dashboard::names;
-
-const HELP: &str = "\
-The following orders are available:
-command <id>    jump to command reader mode for command <id>
-copy            enter action launcher mode using current action as template
-counters        display the counters of the action
-details         display the details of the action, including status & times
-exit            exit this mode (also works with ctrl+d)
-help            show this help
-investigators   print the list of investigators that signed the action
-json            show the json of the action
-list <show>     returns the list of commands with their status
-                <show>: all (default), found for positive results, notfound for negative ones
-                list can be followed by filters: list | grep server1.(dom1|dom2) | grep -v example.net
-r               refresh the action (get latest version from upstream)
-results <show>  display results of all commands, <show> as above
-times           show the various timestamps of the action";
+use mig_terminal::orders;
 
 /// Most of compressed parameters that is unpacked to be shown, in bytes.
 const MAX_PARAMETERS: usize = 64 * 1024 * 1024;
@@ -89,7 +73,7 @@ async fn obey(console: &mut Console, order: &Order, action: &mut Action) -> Resu
         }
         "results" => show_results(console, order, action).await?,
         "times" => console.say(&times(action)),
-        "help" => console.say(HELP),
+        "help" => console.say(orders::ACTION),
         _ => return Ok(console.unknown(order, NAME)),
     }
     Ok(Next::Stay)

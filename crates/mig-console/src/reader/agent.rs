@@ -4,6 +4,7 @@ use mig_client::Found;
 use mig_client::search::{Kind, Search};
 use mig_module::text::printable;
 use mig_terminal::failure::Failure;
+use mig_terminal::orders;
 use mig_terminal::output::Paint;
 use mig_terminal::text::{compact, left, seconds};
 use mig_types::{Agent, AgentId};
@@ -12,15 +13,6 @@ use crate::completion::Scope;
 use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use crate::top::json;
-
-const HELP: &str = "\
-The following orders are available:
-details                 print the details of the agent
-exit                    exit this mode
-help                    show this help
-json <pretty>           show the json of the agent registration
-r                       refresh the agent (get latest version from upstream)
-lastactions <limit>     print the last actions that ran on the agent. limit=10 by default.";
 
 const NAME: &str = "agent reader";
 
@@ -62,7 +54,7 @@ async fn obey(console: &mut Console, order: &Order, agent: &mut Agent) -> Result
             *agent = console.call(console.api.agent(agent.id)).await?;
             console.say("Reload succeeded");
         }
-        "help" => console.say(HELP),
+        "help" => console.say(orders::AGENT),
         _ => return Ok(console.unknown(order, NAME)),
     }
     Ok(Next::Stay)

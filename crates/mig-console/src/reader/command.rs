@@ -3,6 +3,7 @@
 use mig_client::search::Kind;
 use mig_module::text::printable;
 use mig_terminal::failure::Failure;
+use mig_terminal::orders;
 use mig_terminal::output::Paint;
 use mig_types::{Command, CommandId};
 
@@ -11,14 +12,6 @@ use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use crate::results;
 use crate::top::json;
-
-const HELP: &str = "\
-The following orders are available:
-exit            exit this mode
-help            show this help
-json            show the json of the command
-r               refresh the command (get latest version from upstream)
-results <found> print the results. if \"found\" is set, only print results that have at least one found";
 
 const NAME: &str = "command reader";
 
@@ -56,7 +49,7 @@ async fn obey(console: &Console, order: &Order, command: &mut Command) -> Result
                 return Err(Failure::usage(format!("Unknown option '{word}'")));
             }
         },
-        "help" => console.say(HELP),
+        "help" => console.say(orders::COMMAND),
         _ => return Ok(console.unknown(order, NAME)),
     }
     Ok(Next::Stay)

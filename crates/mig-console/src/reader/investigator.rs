@@ -5,6 +5,7 @@ use mig_client::{Found, InvestigatorChange, armored_key};
 use mig_module::text::printable;
 use mig_sign::keyring;
 use mig_terminal::failure::{Failure, code};
+use mig_terminal::orders;
 use mig_terminal::output::Paint;
 use mig_terminal::text::{left, seconds};
 use mig_types::{ActionStatus, Investigator, InvestigatorId, InvestigatorStatus, Permissions};
@@ -13,20 +14,6 @@ use crate::completion::Scope;
 use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use mig_terminal::permissions::{self, GRANTABLE};
-
-const HELP: &str = "\
-The following orders are available:
-apikey <status>           enable or disable X-MIGAPIKEY access for investigator (can be 'active' or 'disabled')
-details                   print the details of the investigator
-exit                      exit this mode
-help                      show this help
-lastactions <limit>       print the last actions ran by the investigator. limit=10 by default.
-pubkey                    show the armored public key of the investigator
-r                         refresh the investigator (get latest version from upstream)
-setadmin <true|false>     grant or take the permissions of an administrator
-setperms [permissions...] set permissions for investigator, no arguments to apply default
-showperms                 display possible permission values
-setstatus <status>        changes the status of the investigator to <status> (can be 'active' or 'disabled')";
 
 const NAME: &str = "investigator";
 
@@ -91,7 +78,7 @@ async fn obey(
             update(console, one, InvestigatorChange::Status(status)).await?;
             console.say(&format!("Investigator status set to {}", status.as_str()));
         }
-        "help" => console.say(HELP),
+        "help" => console.say(orders::INVESTIGATOR),
         _ => return Ok(console.unknown(order, NAME)),
     }
     Ok(Next::Stay)

@@ -3,6 +3,7 @@
 use mig_client::search::Kind;
 use mig_module::text::printable;
 use mig_terminal::failure::Failure;
+use mig_terminal::orders;
 use mig_terminal::output::Paint;
 use mig_types::loader::KEY_LEN;
 use mig_types::{Loader, LoaderId};
@@ -11,17 +12,6 @@ use crate::completion::Scope;
 use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use crate::top::json;
-
-const HELP: &str = "\
-The following orders are available:
-disable                 disable loader entry
-enable                  enable loader entry
-exit                    exit this mode
-expectenv [condition]   set expected environment for loader, no arguments to remove it
-help                    show this help
-json                    show json of loader entry stored in database
-key                     change loader key
-r                       refresh the loader entry (get latest version from upstream)";
 
 const NAME: &str = "loader reader";
 
@@ -69,7 +59,7 @@ async fn obey(console: &mut Console, order: &Order, loader: &mut Loader) -> Resu
             console.say(&key_line(&stored));
         }
         "r" => reload(console, loader).await?,
-        "help" => console.say(HELP),
+        "help" => console.say(orders::LOADER),
         _ => return Ok(console.unknown(order, NAME)),
     }
     Ok(Next::Stay)

@@ -7,6 +7,7 @@ use mig_client::search::Kind;
 use mig_module::text::printable;
 use mig_terminal::failure::Failure;
 use mig_terminal::manifest::{never_granted, shown, unreadable};
+use mig_terminal::orders;
 use mig_terminal::output::Paint;
 use mig_terminal::text::compact;
 use mig_types::manifest::ManifestStatus;
@@ -16,20 +17,6 @@ use crate::completion::Scope;
 use crate::console::{Console, Mode, Next, settle};
 use crate::order::Order;
 use crate::top::json;
-
-const HELP: &str = "\
-The following orders are available:
-disable         disables the manifest and prevent any future use
-entry           show the manifest for this record as would be sent to a loader
-exit            exit this mode
-fetch <path>    save the contents of the manifest to <path>
-help            show this help
-json            show the json of the manifest record in the database
-loaders         show known loader entries that will match this manifest
-r               refresh the manifest (get latest version from upstream)
-reset           reset manifest status (marks manifest as staged, removes signatures)
-shasum          show the names and hashes of the files it installs
-sign            add a signature to the manifest record";
 
 const NAME: &str = "manifest reader";
 
@@ -94,7 +81,7 @@ async fn obey(
             console.say("Manifest signature has been accepted");
             reload(console, record).await?;
         }
-        "help" => console.say(HELP),
+        "help" => console.say(orders::MANIFEST),
         _ => return Ok(console.unknown(order, NAME)),
     }
     Ok(Next::Stay)
