@@ -6,8 +6,8 @@ use mig_types::{Action, wire};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::link::Links;
 use crate::grid::{Field, Row};
+use crate::link::Links;
 use crate::output::Paint;
 use crate::tables::{Side, Table, column, rows};
 use crate::text::seconds;

@@ -242,7 +242,10 @@ mod tests {
                     continue;
                 }
                 let order = line.split_whitespace().next().unwrap_or_default();
-                assert!(page.contains(&format!("\"{order}")) || page.contains(order), "{title}: {order}");
+                assert!(
+                    page.contains(&format!("\"{order}")) || page.contains(order),
+                    "{title}: {order}"
+                );
             }
         }
         assert!(page.contains(".B \"\\-q\"\n"), "{page}");

@@ -86,9 +86,7 @@ impl Color {
             Self::Always => true,
             Self::Never => false,
             Self::Unsaid | Self::Auto if set("NO_COLOR") => false,
-            Self::Unsaid | Self::Auto
-                if set("CLICOLOR_FORCE") && !is_zero("CLICOLOR_FORCE") =>
-            {
+            Self::Unsaid | Self::Auto if set("CLICOLOR_FORCE") && !is_zero("CLICOLOR_FORCE") => {
                 true
             }
             Self::Unsaid if file.is_some_and(|file| file != Self::Auto) && !set("CLICOLOR") => {

@@ -131,7 +131,8 @@ impl Settings {
 fn read(path: &Path) -> Result<Option<Settings>, Failure> {
     use std::io::Read as _;
     let shown = mig_module::text::printable(&path.display().to_string());
-    let unreadable = |error: std::io::Error| Failure::usage(format!("cannot read {shown}: {error}"));
+    let unreadable =
+        |error: std::io::Error| Failure::usage(format!("cannot read {shown}: {error}"));
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -191,11 +192,13 @@ fn checked(kind: Kind, value: &DeValue<'_>, home: Option<&str>) -> Result<String
             (None, _) => Err("a path, as a text".to_owned()),
         },
         Kind::Url => {
-            let is_web = Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
+            let is_web =
+                Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
             one_of(is_web).ok_or_else(|| "an address that begins with https://".to_owned())
         }
-        Kind::Format => one_of(Format::parse(text).is_some())
-            .ok_or_else(|| "\"text\", \"table\", \"json\", \"ndjson\", \"csv\" or \"name\"".to_owned()),
+        Kind::Format => one_of(Format::parse(text).is_some()).ok_or_else(|| {
+            "\"text\", \"table\", \"json\", \"ndjson\", \"csv\" or \"name\"".to_owned()
+        }),
         Kind::Color => one_of(Color::parse(text).is_some())
             .ok_or_else(|| "\"auto\", \"always\" or \"never\"".to_owned()),
         Kind::Progress => one_of(Progress::parse(text).is_some())
