@@ -1,11 +1,9 @@
-//! Every guard first, then the removal, then the signal.
+//! Every guard first, then the removal, then the end.
 
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use mig_host::process::{Process, is_same};
+use mig_host::process::{Executable, Process};
 use mig_host::service;
 
 use crate::Params;
@@ -37,21 +35,23 @@ pub(crate) fn destroy(params: &Params) -> Result<Done, String> {
     if process.is_parent() || u32::try_from(pid) == Ok(std::process::id()) {
         return Err(format!("PID '{pid}' is mine. Refusing to suicide."));
     }
-    let (path, file) = process.executable().map_err(missing)?;
-    let own = fs::metadata("/proc/self/exe")
-        .map_err(|error| format!("cannot look at my own executable: {error}"))?;
-    looks_like_an_agent(pid, &path, &file)?;
+    let executable = process.executable().map_err(missing)?;
+    let own =
+        Executable::own().map_err(|error| format!("cannot look at my own executable: {error}"))?;
+    looks_like_an_agent(pid, &executable)?;
 
     let mut errors = Vec::new();
-    let mut removed = String::new();
-    if is_same(&own, &file) {
+    let mut aside = None;
+    let path = executable.path().to_owned();
+    if own.is(&executable) {
         errors.push("Executable not removed because current agent uses it as well".to_owned());
     } else {
-        check_version(&process, &params.version)?;
-        if fs::symlink_metadata(&path).is_ok_and(|found| is_same(&found, &file)) {
-            fs::remove_file(&path)
+        check_version(&process, &executable, &params.version)?;
+        if executable.is_in_place() {
+            let removed = executable
+                .set_aside()
                 .map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
-            removed = format!(" and its executable removed from {}", path.display());
+            aside = Some(removed);
             // Its service would be missed, and started again in vain.
             if let Err(error) = service::forget(&path, Path::new("/")) {
                 errors.push(format!("its service is left: {error}"));
@@ -63,32 +63,38 @@ pub(crate) fn destroy(params: &Params) -> Result<Done, String> {
             ));
         }
     }
-    process.kill().map_err(|error| format!("cannot kill PID '{pid}': {error}"))?;
+    let killed = process.kill().map_err(|error| format!("cannot kill PID '{pid}': {error}"));
+    let mut removed = String::new();
+    if let Some(aside) = aside {
+        removed = format!(" and its executable removed from {}", path.display());
+        if let Err(error) = aside.remove() {
+            errors.push(error.to_string());
+        }
+    }
+    killed?;
     let version = &params.version;
     Ok(Done { text: format!("PID {pid} from agent {version} has been killed{removed}"), errors })
 }
 
 /// A number that went to somebody else meanwhile must not end that one, and its
 /// executable must not be started.
-fn looks_like_an_agent(pid: i64, path: &Path, file: &Metadata) -> Result<(), String> {
-    let refuse =
-        |reason: &str| Err(format!("PID '{pid}' is not an agent: {} {reason}", path.display()));
+fn looks_like_an_agent(pid: i64, executable: &Executable) -> Result<(), String> {
+    let path = executable.path();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if !name.trim_end_matches(DELETED).starts_with(NAME) {
-        return refuse("is not called mig-agent");
+    let doubt = if name.trim_end_matches(DELETED).starts_with(NAME) {
+        executable.doubt()
+    } else {
+        Some("is not called mig-agent")
+    };
+    match doubt {
+        Some(doubt) => Err(format!("PID '{pid}' is not an agent: {} {doubt}", path.display())),
+        None => Ok(()),
     }
-    if file.uid() != rustix::process::geteuid().as_raw() {
-        return refuse("belongs to another user");
-    }
-    if file.mode() & 0o022 != 0 {
-        return refuse("can be written by others");
-    }
-    Ok(())
 }
 
-fn check_version(process: &Process, expected: &str) -> Result<(), String> {
+fn check_version(process: &Process, executable: &Executable, expected: &str) -> Result<(), String> {
     let said = process
-        .ask_executable(&["-V"], VERSION_TIME, VERSION_BYTES)
+        .ask(executable, &["-V"], VERSION_TIME, VERSION_BYTES)
         .map_err(|error| format!("cannot ask for the version: {error}"))?;
     let found = String::from_utf8_lossy(said.strip_suffix(b"\n").unwrap_or(&said));
     if found != expected {

@@ -1,12 +1,9 @@
 //! All processes, by several threads, and what they fulfil.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use mig_host::memory::{Mapping, Name, Process, libraries, processes};
+use mig_host::memory::{Listed, Mapping, Name, Process, libraries, own_processes, processes};
 use mig_module::{Budget, Host, ModuleError};
 
 use crate::elements::{Element, Elements, Process as Found, Statistics};
@@ -36,17 +33,18 @@ struct Seen {
 }
 
 pub(crate) fn run(host: &dyn Host, plan: &Plan, budget: &Budget) -> Result<Outcome, ModuleError> {
-    let pids = processes(host).map_err(|error| ModuleError::Failed(error.one_line()))?;
+    let listed = processes(host).map_err(|error| ModuleError::Failed(error.one_line()))?;
+    // Both hold what is searched for.
     let own = own_processes();
     let next = AtomicUsize::new(0);
     let seen = Mutex::new(Vec::new());
     let work = || {
         let mut window = Window::new(plan);
-        while let Some(pid) = pids.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(listed) = listed.get(next.fetch_add(1, Ordering::Relaxed)) {
             if budget.is_over() {
                 return;
             }
-            if let Some(found) = examine(host, *pid, &own, plan, &mut window, budget) {
+            if let Some(found) = examine(host, listed, &own, plan, &mut window, budget) {
                 seen.lock().unwrap_or_else(PoisonError::into_inner).push(found);
             }
         }
@@ -79,31 +77,17 @@ pub(crate) fn run(host: &dyn Host, plan: &Plan, budget: &Budget) -> Result<Outco
     Ok(outcome)
 }
 
-/// This process, and the one that started it if both are the same program: the
-/// agent. Both hold what is searched for.
-fn own_processes() -> Vec<u32> {
-    let mut own = vec![std::process::id()];
-    let parent = rustix::process::getppid().and_then(|pid| u32::try_from(pid.as_raw_pid()).ok());
-    let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    if let Some(parent) = parent
-        && let Some(program) = identity(Path::new("/proc/self/exe"))
-        && identity(Path::new(&format!("/proc/{parent}/exe"))) == Some(program)
-    {
-        own.push(parent);
-    }
-    own
-}
-
 /// Looks at one process; `None` when it is gone.
 fn examine(
     host: &dyn Host,
-    pid: u32,
+    listed: &Listed,
     own: &[u32],
     plan: &Plan,
     window: &mut Window,
     budget: &Budget,
 ) -> Option<Seen> {
-    let process = Process::new(host, pid);
+    let pid = listed.pid;
+    let process = Process::new(host, listed);
     let name = process.name().ok()?;
     let mut seen = Seen {
         pid,

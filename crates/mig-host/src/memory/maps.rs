@@ -2,21 +2,10 @@
 
 use mig_types::wire::lossy_bytewise;
 
+use super::Mapping;
+
 /// Most mappings of one process; the kernel's own default is 65,530.
 const MAX_MAPPINGS: usize = 1 << 20;
-
-/// A range of addresses with one purpose.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mapping {
-    pub start: u64,
-    /// Behind the last byte.
-    pub end: u64,
-    pub is_readable: bool,
-    /// Of no file: pages that were never touched hold nothing.
-    pub is_anonymous: bool,
-    /// The mapped file, or a purpose in brackets; may be empty.
-    pub path: String,
-}
 
 /// A table with a line that makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

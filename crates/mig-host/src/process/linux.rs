@@ -1,18 +1,20 @@
-//! One other process, held from the first look to the last signal, so that a
-//! number that was given to somebody else meanwhile hurts nobody.
+//! Linux: a file descriptor is the process, whoever has its number.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, getppid, pidfd_open, pidfd_send_signal};
 
-/// A process of this machine (Linux).
+use super::Executable;
+use super::unix::{listen, start, wait};
+
+/// A process of this machine.
 #[derive(Debug)]
 pub struct Process {
     pid: Pid,
@@ -46,9 +48,9 @@ impl Process {
     /// # Errors
     ///
     /// When the process ended, has none, or it may not be seen.
-    pub fn executable(&self) -> io::Result<(PathBuf, Metadata)> {
+    pub fn executable(&self) -> io::Result<Executable> {
         let link = self.executable_link();
-        let found = (fs::read_link(&link)?, fs::metadata(&link)?);
+        let found = Executable::new(fs::read_link(&link)?, fs::metadata(&link)?);
         if self.is_alive() { Ok(found) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
@@ -61,8 +63,9 @@ impl Process {
     ///
     /// When it cannot be started or is not done after `time`.
     #[expect(clippy::disallowed_methods, reason = "the one program a module starts")]
-    pub fn ask_executable(
+    pub fn ask(
         &self,
+        executable: &Executable,
         args: &[&str],
         time: Duration,
         limit: usize,
@@ -71,20 +74,17 @@ impl Process {
 
         const NOBODY: u32 = 65534;
         let deadline = Instant::now() + time;
-        let (path, file) = self.executable()?;
+        let path = executable.path();
         // The link in /proc is closed to nobody; the path has to lead there.
-        let open_to_all = file.mode() & 0o005 == 0o005
-            && fs::metadata(&path).is_ok_and(|found| is_same(&found, &file))
+        let open_to_all = executable.file().mode() & 0o005 == 0o005
+            && fs::metadata(path)
+                .is_ok_and(|found| Executable::new(path.to_owned(), found).is(executable))
             && path.ancestors().skip(1).all(|directory| {
                 fs::metadata(directory).is_ok_and(|found| found.mode() & 0o001 != 0)
             });
-        let start = |command: &mut Command| {
-            command.args(args).env_clear().process_group(0);
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
-        };
         let as_nobody = (geteuid().is_root() && open_to_all)
-            .then(|| start(Command::new(&path).uid(NOBODY).gid(NOBODY)));
-        let mut child = match as_nobody {
+            .then(|| start(Command::new(path).args(args).uid(NOBODY).gid(NOBODY)));
+        let child = match as_nobody {
             Some(Ok(child)) => child,
             Some(Err(error)) if error.kind() != io::ErrorKind::PermissionDenied => {
                 return Err(error);
@@ -93,18 +93,11 @@ impl Process {
             _ => start(
                 Command::new(self.executable_link())
                     // It looks at its name where it prints one.
-                    .arg0(path.to_string_lossy().trim_end_matches(" (deleted)")),
+                    .arg0(path.to_string_lossy().trim_end_matches(" (deleted)"))
+                    .args(args),
             )?,
         };
-        let said = child
-            .stdout
-            .take()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))
-            .and_then(|mut stdout| read_until(&mut stdout, deadline, limit));
-        // Done or not: nothing of it stays.
-        let _ = child.kill();
-        child.wait()?;
-        said
+        listen(child, deadline, limit)
     }
 
     /// Ends it at once.
@@ -118,49 +111,6 @@ impl Process {
 
     fn executable_link(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/exe", self.pid.as_raw_nonzero()))
-    }
-}
-
-/// Whether two entries are one file.
-pub fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-fn read_until(
-    stdout: &mut std::process::ChildStdout,
-    deadline: Instant,
-    limit: usize,
-) -> io::Result<Vec<u8>> {
-    let mut said = Vec::new();
-    let mut buffer = [0; 256];
-    while said.len() < limit {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if !wait(&*stdout, PollFlags::IN, left)? {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        let count = io::Read::read(stdout, &mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        said.extend_from_slice(buffer.get(..count).unwrap_or_default());
-    }
-    said.truncate(limit);
-    Ok(said)
-}
-
-/// Whether something happens within `time`.
-fn wait(handle: &impl std::os::fd::AsFd, flags: PollFlags, time: Duration) -> io::Result<bool> {
-    let handle = handle.as_fd();
-    let time = Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: time.subsec_nanos().into(),
-    };
-    loop {
-        match poll(&mut [PollFd::from_borrowed_fd(handle, flags)], Some(&time)) {
-            Ok(count) => return Ok(count > 0),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }
 
@@ -180,8 +130,8 @@ mod tests {
     fn holds_and_ends_a_process() {
         let mut child = Command::new("sleep").arg("600").spawn().unwrap();
         let process = Process::open(child.id()).unwrap();
-        let (path, file) = process.executable().unwrap();
-        assert!(is_same(&file, &fs::metadata(&path).unwrap()));
+        let executable = process.executable().unwrap();
+        assert!(executable.is_in_place() && !executable.is(&Executable::own().unwrap()));
         assert!(process.is_alive() && !process.is_parent());
         process.kill().unwrap();
         child.wait().unwrap();
@@ -194,7 +144,8 @@ mod tests {
     fn asks_an_executable_within_time_and_size() {
         let mut child = Command::new("sleep").arg("600").spawn().unwrap();
         let process = Process::open(child.id()).unwrap();
-        let ask = |args: &[&str], time| process.ask_executable(args, time, 40);
+        let executable = process.executable().unwrap();
+        let ask = |args: &[&str], time| process.ask(&executable, args, time, 40);
         let said = ask(&["--version"], Duration::from_secs(20)).unwrap();
         assert!(said.starts_with(b"sleep") && said.len() <= 40, "{said:?}");
         let late = ask(&["600"], Duration::from_millis(50)).unwrap_err();

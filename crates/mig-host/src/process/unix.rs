@@ -1,0 +1,159 @@
+//! Files that are run, and programs that are asked something.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::geteuid;
+
+/// The file a process runs.
+#[derive(Debug)]
+pub struct Executable {
+    path: PathBuf,
+    file: Metadata,
+}
+
+/// An executable that is out of the way.
+#[derive(Debug)]
+pub struct Aside(());
+
+impl Executable {
+    /// The file `file` describes, where `path` leads or led.
+    pub(super) fn new(path: PathBuf, file: Metadata) -> Self {
+        Self { path, file }
+    }
+
+    /// That of this process.
+    ///
+    /// # Errors
+    ///
+    /// When it may not be seen.
+    pub fn own() -> io::Result<Self> {
+        let path = std::env::current_exe()?;
+        // The path may lead to another file by now.
+        let file = fs::metadata(if cfg!(target_os = "linux") {
+            Path::new("/proc/self/exe")
+        } else {
+            &path
+        })?;
+        Ok(Self { path, file })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> &Metadata {
+        &self.file
+    }
+
+    /// Whether both are one file.
+    pub fn is(&self, other: &Self) -> bool {
+        is_same(&self.file, &other.file)
+    }
+
+    /// Why somebody else than we may have put it there.
+    pub fn doubt(&self) -> Option<&'static str> {
+        if self.file.uid() != geteuid().as_raw() {
+            return Some("belongs to another user");
+        }
+        (self.file.mode() & 0o022 != 0).then_some("can be written by others")
+    }
+
+    /// Whether its path still leads to it.
+    pub fn is_in_place(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| is_same(&found, &self.file))
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    ///
+    /// The system's; then it is where it was.
+    pub fn set_aside(self) -> io::Result<Aside> {
+        fs::remove_file(&self.path)?;
+        Ok(Aside(()))
+    }
+}
+
+impl Aside {
+    /// Removes what had to wait for the end of the process: nothing on this system.
+    ///
+    /// # Errors
+    ///
+    /// None on this system.
+    pub fn remove(self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Starts a program that says something and is given nothing.
+pub(crate) fn start(command: &mut Command) -> io::Result<Child> {
+    use std::os::unix::process::CommandExt as _;
+    command.env_clear().process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+}
+
+/// The first `limit` bytes of what a program says before `deadline`, and nothing of it
+/// stays.
+///
+/// # Errors
+///
+/// When it is not done by then.
+pub(crate) fn listen(mut child: Child, deadline: Instant, limit: usize) -> io::Result<Vec<u8>> {
+    let said = child
+        .stdout
+        .take()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))
+        .and_then(|mut stdout| read_until(&mut stdout, deadline, limit));
+    // Done or not.
+    let _ = child.kill();
+    child.wait()?;
+    said
+}
+
+fn read_until(stdout: &mut ChildStdout, deadline: Instant, limit: usize) -> io::Result<Vec<u8>> {
+    let mut said = Vec::new();
+    let mut buffer = [0; 4096];
+    while said.len() < limit {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !wait(&*stdout, PollFlags::IN, left)? {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let count = io::Read::read(stdout, &mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        said.extend_from_slice(buffer.get(..count).unwrap_or_default());
+    }
+    said.truncate(limit);
+    Ok(said)
+}
+
+/// Whether something happens within `time`.
+pub(super) fn wait(
+    handle: &impl std::os::fd::AsFd,
+    flags: PollFlags,
+    time: Duration,
+) -> io::Result<bool> {
+    let handle = handle.as_fd();
+    let time = Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    };
+    loop {
+        match poll(&mut [PollFd::from_borrowed_fd(handle, flags)], Some(&time)) {
+            Ok(count) => return Ok(count > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
