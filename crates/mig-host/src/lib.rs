@@ -7,13 +7,11 @@ pub mod content;
 pub mod environment;
 pub mod fs;
 mod host;
-#[cfg(target_os = "linux")]
 pub mod memory;
 pub mod net;
 pub mod pkg;
 #[cfg(target_os = "linux")]
 pub mod priority;
-#[cfg(target_os = "linux")]
 pub mod process;
 pub mod service;
 #[cfg(target_os = "linux")]

@@ -1,20 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 mod elements;
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "parameters are checked everywhere, memory is read on Linux")
-)]
 mod matcher;
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "parameters are checked everywhere, memory is read on Linux")
-)]
 mod plan;
 mod print;
-#[cfg(target_os = "linux")]
 mod run;
-#[cfg(target_os = "linux")]
 mod walk;
 
 pub use elements::{Element, Elements, Options, Params, Process, Search, Statistics};
@@ -41,7 +31,7 @@ const FLAGS: [Flag; 11] = [
 ];
 
 const HELP: &str = "\
-memory looks for processes by name, mapped files and memory content (linux).
+memory looks for processes by name, mapped files and memory content (linux, windows).
 
   -name <regex>      path of the executable, or [name] where it has none
   -lib <regex>       path of a mapped file
@@ -82,7 +72,6 @@ impl Module for Memory {
         Plan::compile(params).map(|_| ())
     }
 
-    #[cfg(target_os = "linux")]
     fn run(
         &self,
         host: &dyn Host,
@@ -100,16 +89,6 @@ impl Module for Memory {
             statistics: Some(statistics),
             errors: outcome.errors,
         })
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn run(
-        &self,
-        _host: &dyn Host,
-        _params: &Params,
-        _budget: &Budget,
-    ) -> Result<Report<Elements, Statistics>, ModuleError> {
-        Err(ModuleError::invalid("memory is not available on this system"))
     }
 
     fn failure(&self) -> Report<Elements, Statistics> {

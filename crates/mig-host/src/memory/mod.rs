@@ -1,11 +1,23 @@
 //! Other processes: what they are called, what they have mapped, and what is in
 //! their memory. Nobody is stopped or traced for it.
 
+#[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "linux")]
 pub mod maps;
+#[cfg(not(any(target_os = "linux", windows)))]
+mod other;
+#[cfg(windows)]
+mod windows;
 
+#[cfg(target_os = "linux")]
 pub use linux::{Memory, Process, own_processes, processes};
+#[cfg(target_os = "linux")]
 pub use maps::MapsError;
+#[cfg(not(any(target_os = "linux", windows)))]
+pub use other::{Memory, Process, own_processes, processes};
+#[cfg(windows)]
+pub use windows::{Memory, Process, own_processes, processes};
 
 /// Bytes of a page. Larger ones are whole numbers of these.
 pub const PAGE: u64 = 4096;

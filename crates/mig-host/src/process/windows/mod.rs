@@ -1,0 +1,3 @@
+//! Windows: a handle is the process, and while it is open nobody else gets its number.
+
+pub(crate) mod raw;
