@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-#[cfg(target_os = "linux")]
 mod destroy;
 
 use mig_module::{Budget, Host, Module, ModuleError, Needs, Parsed, Report, UsageError};
@@ -55,7 +54,6 @@ impl Module for AgentDestroy {
         Ok(())
     }
 
-    #[cfg(target_os = "linux")]
     fn run(
         &self,
         _host: &dyn Host,
@@ -69,16 +67,6 @@ impl Module for AgentDestroy {
             errors: done.errors,
             ..Report::default()
         })
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn run(
-        &self,
-        _host: &dyn Host,
-        _params: &Params,
-        _budget: &Budget,
-    ) -> Result<Report<Elements, Statistics>, ModuleError> {
-        Err(ModuleError::invalid("agentdestroy is not available on this system"))
     }
 
     fn parse_args(&self, _args: &[String]) -> Result<Parsed<Params>, UsageError> {

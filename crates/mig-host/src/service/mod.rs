@@ -170,9 +170,13 @@ pub fn withdraw(manager: Manager, root: &Path, tell: Tell<'_>) -> Result<(), Ser
 ///
 /// # Errors
 ///
-/// [`ServiceError::Remove`].
+/// [`ServiceError::Remove`], and on Windows [`ServiceError::Command`].
 pub fn forget(program: &Path, root: &Path) -> Result<Vec<&'static str>, ServiceError> {
     let mut removed = Vec::new();
+    #[cfg(windows)]
+    if root == Path::new("/") && control::forget(program)? {
+        removed.push(control::NAME);
+    }
     for manager in [Manager::Systemd, Manager::Upstart, Manager::SysV, Manager::Launchd] {
         if names(&below(root, manager.file()), program) {
             remove_files(manager, root)?;

@@ -28,7 +28,7 @@ use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 
 use super::super::{Job, ServiceError, tell};
 
-const NAME: &str = "mig-agent";
+pub(in super::super) const NAME: &str = "mig-agent";
 const DISPLAY_NAME: &str = "MIG Agent";
 const DESCRIPTION: &str = "Mozilla InvestiGator Agent";
 
@@ -46,6 +46,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// `ERROR_FAILED_SERVICE_CONTROLLER_CONNECT`: no manager waits for this process.
 const NOT_A_SERVICE: i32 = 1063;
+/// `ERROR_SERVICE_DOES_NOT_EXIST`.
+const NO_SUCH_SERVICE: i32 = 1060;
 /// `ERROR_SERVICE_MARKED_FOR_DELETE`.
 const BEING_REMOVED: i32 = 1072;
 /// `ERROR_INVALID_LEVEL`.
@@ -221,6 +223,31 @@ pub fn deploy(job: &Job) -> Result<(), ServiceError> {
     describe(&entry).map_err(|error| failed("describing the service", error))?;
     register_source();
     start(&entry).map_err(|error| failed("starting the service", error))
+}
+
+/// Removes the service if it starts `program`; whether it did. What runs of it goes on.
+///
+/// # Errors
+///
+/// [`ServiceError::Command`] when the manager refuses that.
+pub(in super::super) fn forget(program: &Path) -> Result<bool, ServiceError> {
+    let access = ServiceManagerAccess::CONNECT;
+    let manager = ServiceManager::local_computer(None::<&OsStr>, access)
+        .map_err(|error| failed("reaching the service control manager", plain(error)))?;
+    let access = ServiceAccess::QUERY_CONFIG | ServiceAccess::DELETE;
+    let entry = match manager.open_service(NAME, access).map_err(plain) {
+        Ok(entry) => entry,
+        Err(error) if error.raw_os_error() == Some(NO_SUCH_SERVICE) => return Ok(false),
+        Err(error) => return Err(failed("opening the service", error)),
+    };
+    let config =
+        entry.query_config().map_err(|error| failed("asking for the service", plain(error)))?;
+    let command = config.executable_path.to_string_lossy();
+    if !super::command::starts(&command, &program.to_string_lossy()) {
+        return Ok(false);
+    }
+    entry.delete().map_err(|error| failed("removing the service", plain(error)))?;
+    Ok(true)
 }
 
 /// Stops and removes what there is.
