@@ -14,10 +14,16 @@ pub mod proc;
 pub mod diag;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
 #[cfg(target_os = "linux")]
 pub mod netlink;
-#[cfg(not(any(target_os = "linux", windows)))]
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 mod other;
+#[cfg(any(target_os = "macos", test))]
+mod printed;
+#[cfg(any(target_os = "macos", test))]
+mod sockaddr;
 #[cfg(any(windows, test))]
 mod tables;
 #[cfg(windows)]
@@ -25,7 +31,9 @@ mod windows;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{interfaces, namespaces, neighbours, sockets};
-#[cfg(not(any(target_os = "linux", windows)))]
+#[cfg(target_os = "macos")]
+pub(crate) use macos::{interfaces, neighbours, sockets};
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 pub(crate) use other::{interfaces, neighbours, sockets};
 #[cfg(windows)]
 pub(crate) use windows::{interfaces, neighbours, sockets};

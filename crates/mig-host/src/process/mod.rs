@@ -16,6 +16,8 @@ pub(crate) mod windows;
 pub use linux::Process;
 #[cfg(not(any(target_os = "linux", windows)))]
 pub use other::Process;
+#[cfg(target_os = "macos")]
+pub(crate) use unix::output;
 #[cfg(unix)]
 pub use unix::{Aside, Executable};
 #[cfg(windows)]

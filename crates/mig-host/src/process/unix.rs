@@ -102,6 +102,35 @@ pub(crate) fn start(command: &mut Command) -> io::Result<Child> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
 }
 
+/// All that a program says, which has to end well.
+///
+/// # Errors
+///
+/// When it says more than `limit` bytes, is not done by `deadline` or fails.
+#[cfg(any(target_os = "macos", test))]
+pub(crate) fn output(
+    command: &mut Command,
+    deadline: Instant,
+    limit: usize,
+) -> io::Result<Vec<u8>> {
+    let mut child = start(command)?;
+    let said = match child.stdout.take() {
+        Some(mut stdout) => read_until(&mut stdout, deadline, limit + 1),
+        None => Err(io::ErrorKind::BrokenPipe.into()),
+    };
+    let is_done = said.as_ref().is_ok_and(|said| said.len() <= limit);
+    if !is_done {
+        let _ = child.kill();
+    }
+    // It has closed its output: it is about to end, or told to.
+    let status = child.wait()?;
+    match said? {
+        _ if !is_done => Err(io::ErrorKind::FileTooLarge.into()),
+        said if status.success() => Ok(said),
+        _ => Err(io::Error::other(status.to_string())),
+    }
+}
+
 /// The first `limit` bytes of what a program says before `deadline`, and nothing of it
 /// stays.
 ///
@@ -155,5 +184,28 @@ pub(super) fn wait(
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "programs to listen to")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_a_program_says_is_bounded() {
+        let said = |script: &str, time, limit| {
+            let deadline = Instant::now() + time;
+            output(Command::new("/bin/sh").args(["-c", script]), deadline, limit)
+                .map_err(|error| error.kind())
+        };
+        let long = Duration::from_secs(20);
+        assert_eq!(said("echo word", long, 5), Ok(b"word\n".to_vec()));
+        assert_eq!(said("echo word", long, 4), Err(io::ErrorKind::FileTooLarge));
+        assert_eq!(said("echo word; exit 3", long, 5), Err(io::ErrorKind::Other));
+        let late = said("exec sleep 600", Duration::from_millis(50), 5);
+        assert_eq!(late, Err(io::ErrorKind::TimedOut));
+        // Nothing of this one's environment is handed on.
+        assert_eq!(said("echo $HOME", long, 5), Ok(b"\n".to_vec()));
     }
 }
