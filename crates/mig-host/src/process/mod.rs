@@ -5,7 +5,9 @@
 mod descriptor;
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(not(any(target_os = "linux", windows)))]
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 mod other;
 #[cfg(unix)]
 mod unix;
@@ -14,7 +16,9 @@ pub(crate) mod windows;
 
 #[cfg(target_os = "linux")]
 pub use linux::Process;
-#[cfg(not(any(target_os = "linux", windows)))]
+#[cfg(target_os = "macos")]
+pub use macos::Process;
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 pub use other::Process;
 #[cfg(target_os = "macos")]
 pub(crate) use unix::output;

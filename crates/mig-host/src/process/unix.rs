@@ -61,7 +61,13 @@ impl Executable {
         if self.file.uid() != geteuid().as_raw() {
             return Some("belongs to another user");
         }
-        (self.file.mode() & 0o022 != 0).then_some("can be written by others")
+        if self.file.mode() & 0o022 != 0 {
+            return Some("can be written by others");
+        }
+        // Linux starts the file itself, wherever its path leads by then.
+        let is_started_by_path = !cfg!(target_os = "linux");
+        (is_started_by_path && !is_path_ours(&self.path))
+            .then_some("is where others can put something else")
     }
 
     /// Whether its path still leads to it.
@@ -89,6 +95,18 @@ impl Aside {
     pub fn remove(self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whether nobody but we and root can let the path lead elsewhere.
+fn is_path_ours(path: &Path) -> bool {
+    path.ancestors().skip(1).all(|directory| {
+        fs::symlink_metadata(directory).is_ok_and(|found| {
+            let is_ours = found.uid() == 0 || found.uid() == geteuid().as_raw();
+            // Where the bit is set, only its owner renames or removes a file.
+            let is_closed = found.mode() & 0o022 == 0 || found.mode() & 0o1000 != 0;
+            found.is_dir() && is_ours && is_closed
+        })
+    })
 }
 
 fn is_same(one: &Metadata, other: &Metadata) -> bool {
@@ -207,5 +225,17 @@ mod tests {
         assert_eq!(late, Err(io::ErrorKind::TimedOut));
         // Nothing of this one's environment is handed on.
         assert_eq!(said("echo $HOME", long, 5), Ok(b"\n".to_vec()));
+    }
+
+    #[test]
+    fn a_path_is_ours_if_nobody_else_can_lead_it_elsewhere() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        for (mode, is_ours) in [(0o755, true), (0o777, false), (0o1777, true), (0o775, false)] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(is_path_ours(&path), is_ours, "{mode:o}");
+        }
+        assert!(!is_path_ours(&folder.path().join("none/program")));
     }
 }
