@@ -136,16 +136,24 @@ pub(crate) fn output(
         Some(mut stdout) => read_until(&mut stdout, deadline, limit + 1),
         None => Err(io::ErrorKind::BrokenPipe.into()),
     };
-    let is_done = said.as_ref().is_ok_and(|said| said.len() <= limit);
-    if !is_done {
+    // Who has closed the output is about to end.
+    let status = loop {
+        let status = child.try_wait()?;
+        let is_heard = said.as_ref().is_ok_and(|said| said.len() <= limit);
+        if status.is_some() || !is_heard || Instant::now() >= deadline {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    if status.is_none() {
         let _ = child.kill();
+        child.wait()?;
     }
-    // It has closed its output: it is about to end, or told to.
-    let status = child.wait()?;
-    match said? {
-        _ if !is_done => Err(io::ErrorKind::FileTooLarge.into()),
-        said if status.success() => Ok(said),
-        _ => Err(io::Error::other(status.to_string())),
+    match (said?, status) {
+        (said, _) if said.len() > limit => Err(io::ErrorKind::FileTooLarge.into()),
+        (said, Some(status)) if status.success() => Ok(said),
+        (_, Some(status)) => Err(io::Error::other(status.to_string())),
+        (_, None) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
@@ -221,8 +229,10 @@ mod tests {
         assert_eq!(said("echo word", long, 5), Ok(b"word\n".to_vec()));
         assert_eq!(said("echo word", long, 4), Err(io::ErrorKind::FileTooLarge));
         assert_eq!(said("echo word; exit 3", long, 5), Err(io::ErrorKind::Other));
-        let late = said("exec sleep 600", Duration::from_millis(50), 5);
-        assert_eq!(late, Err(io::ErrorKind::TimedOut));
+        for script in ["exec sleep 600", "exec >&-; exec sleep 600"] {
+            let late = said(script, Duration::from_millis(50), 5);
+            assert_eq!(late, Err(io::ErrorKind::TimedOut), "{script}");
+        }
         // Nothing of this one's environment is handed on.
         assert_eq!(said("echo $HOME", long, 5), Ok(b"\n".to_vec()));
     }
