@@ -1,5 +1,6 @@
 //! An agent for another system in a platform of this one: it answers through the
-//! relay, and on Windows it becomes a service.
+//! relay, and on Windows it looks into other processes, ends another agent and becomes
+//! a service.
 //!
 //! `cargo xtask windows` and `cargo xtask arm64` say which agent that is, what runs it
 //! here and for which system it was built. Without them there is nothing to try.
@@ -11,9 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use mig_testkit::{AgentOptions, Managed, TestPlatform, until};
 use mig_types::{Acl, AclEntry, wire};
+use serde_json::json;
 
 /// A program under an emulator that has to start itself first.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -105,19 +107,129 @@ fn acl(platform: &TestPlatform) -> Acl {
 
 /// The agent in the foreground, connected.
 fn start_agent(platform: &mut TestPlatform, foreign: &Foreign) -> anyhow::Result<()> {
+    start_program(platform, foreign, "foreign1", &foreign.agent)?;
+    platform.wait_agents(1)
+}
+
+/// An agent of that name from any of its programs.
+fn start_program(
+    platform: &mut TestPlatform,
+    foreign: &Foreign,
+    name: &str,
+    agent: &Path,
+) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    let program = platform.directory().join("start-agent");
+    let program = platform.directory().join(format!("start-{name}"));
     let words = foreign.runner.join(" ");
-    fs::write(&program, format!("#!/bin/sh\nexec {words} '{}' \"$@\"\n", foreign.agent.display()))?;
+    fs::write(&program, format!("#!/bin/sh\nexec {words} '{}' \"$@\"\n", agent.display()))?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     let options = AgentOptions {
-        name: "foreign1".to_owned(),
+        name: name.to_owned(),
         acl: acl(platform),
         program: Some(program),
         ..AgentOptions::default()
     };
     platform.start_agent(&options)?;
-    platform.wait_agents(1)
+    Ok(())
+}
+
+/// Whether there is an agent for Windows; says so if not.
+fn is_for_windows(foreign: &Foreign) -> bool {
+    let is_so = foreign.system == "windows";
+    if !is_so {
+        println!("skipped: the agent is not one for Windows");
+    }
+    is_so
+}
+
+/// What the first agent says of the processes that fulfil these checks.
+fn look(platform: &TestPlatform, checks: &[&str]) -> anyhow::Result<Vec<String>> {
+    let words = ["memory", "-t", "name='foreign1'"];
+    let answer = platform.mig("alice", &[&words, checks].concat())?;
+    ensure!(answer.code == Some(0), "{answer:#?}");
+    let lines = answer.stdout.lines().filter(|line| line.starts_with("foreign1 "));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+/// The one process that was found.
+fn pid(found: &[String]) -> anyhow::Result<u32> {
+    let [line] = found else { bail!("{found:#?}") };
+    let pid = line.split_once("[pid:").and_then(|(_, rest)| rest.split_once(']'));
+    Ok(pid.context("no process")?.0.parse()?)
+}
+
+/// What an agent's program says of its version.
+fn version(platform: &TestPlatform, foreign: &Foreign) -> anyhow::Result<String> {
+    let program = foreign.agent.to_str().context("text")?;
+    let said = foreign.run(platform.directory(), program, &["-V"])?;
+    Ok(said.text.lines().last().context("no version")?.trim().to_owned())
+}
+
+/// Has the first agent end another one; what it says of that.
+fn destroy(platform: &TestPlatform, pid: u32, version: &str) -> anyhow::Result<String> {
+    let parameters = json!({ "pid": pid, "version": version });
+    let action = json!({
+        "name": "a duplicate agent", "target": "name='foreign1'", "syntaxversion": 2,
+        "operations": [{ "module": "agentdestroy", "parameters": parameters }],
+    });
+    let file = platform.directory().join(format!("destroy-{version}.json"));
+    fs::write(&file, action.to_string())?;
+    let file = file.to_str().context("text")?;
+    let answer = platform.mig("alice", &["-i", file, "-show", "all"])?;
+    Ok(answer.stdout + &answer.stderr)
+}
+
+#[test]
+fn an_agent_for_windows_looks_into_processes_and_ends_another_agent() -> anyhow::Result<()> {
+    const WORD: &str = "quarry-of-seven-words";
+    let Some(foreign) = Foreign::given() else { return Ok(()) };
+    if !is_for_windows(&foreign) {
+        return Ok(());
+    }
+    let mut platform = TestPlatform::embedded()?;
+    start_agent(&mut platform, &foreign)?;
+    let folder = platform.directory().join("other agent");
+    fs::create_dir(&folder)?;
+    let program = folder.join("mig-agent-other.exe");
+    fs::copy(&foreign.agent, &program)?;
+    // Its name is in its memory, and in nobody else's but of those who ask.
+    start_program(&mut platform, &foreign, WORD, &program)?;
+    platform.wait_agents(2)?;
+
+    let name = r"^[A-Z]:\\.*\\other agent\\mig-agent-other[.]exe$";
+    let found = look(&platform, &["-name", name])?;
+    let pid = pid(&found)?;
+    let hex: Vec<String> = WORD.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex.concat();
+    let content = format!("[{}]{}", &WORD[..1], &WORD[1..]);
+    for checks in [
+        &["-name", name, "-lib", r"(?i)\\kernel32[.]dll$"][..],
+        &["-name", name, "-content", &content],
+        &["-name", name, "-bytes", &hex],
+    ] {
+        ensure!(look(&platform, checks)? == found, "{checks:?}");
+    }
+    for checks in [
+        &["-name", name, "-lib", r"(?i)\\no-such-library[.]dll$"][..],
+        &["-name", name, "-content", "[q]uarry-of-eight-words"],
+    ] {
+        ensure!(look(&platform, checks)?.is_empty(), "{checks:?}");
+    }
+
+    let version = version(&platform, &foreign)?;
+    let said = destroy(&platform, pid, "none")?;
+    ensure!(said.contains("Version mismatch. Expected 'none', found '"), "{said}");
+    ensure!(program.exists() && look(&platform, &["-name", name])? == found, "{said}");
+    let said = destroy(&platform, pid, &version)?;
+    let expected = format!("PID {pid} from agent {version} has been killed");
+    ensure!(said.contains(&expected) && said.contains("removed from"), "{said}");
+    ensure!(!said.contains("[error]"), "{said}");
+    ensure!(fs::read_dir(&folder)?.next().is_none(), "something is left of it");
+    ensure!(look(&platform, &["-name", name])?.is_empty(), "it still runs");
+    // And who has ended already is not ended again.
+    let said = destroy(&platform, pid, &version)?;
+    ensure!(said.contains(&format!("Executable path of PID '{pid}' not found")), "{said}");
+    Ok(())
 }
 
 #[test]
@@ -212,8 +324,7 @@ fn install(platform: &TestPlatform, foreign: &Foreign, folder: &Path) -> anyhow:
 #[test]
 fn an_agent_installs_itself_as_a_service_of_windows() -> anyhow::Result<()> {
     let Some(foreign) = Foreign::given() else { return Ok(()) };
-    if foreign.system != "windows" {
-        println!("skipped: the agent is not one for Windows");
+    if !is_for_windows(&foreign) {
         return Ok(());
     }
     let mut platform = TestPlatform::embedded()?;
@@ -264,6 +375,7 @@ fn an_agent_installs_itself_as_a_service_of_windows() -> anyhow::Result<()> {
     ensure!(said.contains("WIN32_EXIT_CODE    : 0 "), "{said}");
 
     // One that cannot start says so instead of leaving its manager in doubt.
+    let settings = fs::read(folder.join("mig-agent.cfg"))?;
     fs::write(folder.join("mig-agent.cfg"), "[agent]\nrelay = nowhere\n")?;
     let _ = service.sc("start")?;
     until("the service that failed", PATIENCE, || {
@@ -272,6 +384,15 @@ fn an_agent_installs_itself_as_a_service_of_windows() -> anyhow::Result<()> {
         (has("STOPPED") && has("SERVICE_EXIT_CODE  : 1 ")).then_some(())
     })?;
 
-    ensure!(service.sc("delete")?.is_well);
+    // Whoever ends the agent removes its service, too.
+    fs::write(folder.join("mig-agent.cfg"), settings)?;
+    ensure!(service.sc("start")?.is_well);
+    service.wait_state(Some("RUNNING"))?;
+    let found = look(&platform, &["-name", r"\\MIG Agent\\mig-agent[.]exe$"])?;
+    let version = version(&platform, &foreign)?;
+    let said = destroy(&platform, pid(&found)?, &version)?;
+    ensure!(said.contains("has been killed and its executable removed"), "{said}");
+    ensure!(!said.contains("[error]"), "{said}");
+    ensure!(!folder.join("mig-agent.exe").exists() && times("Running as a service.") == 3);
     service.wait_state(None)
 }

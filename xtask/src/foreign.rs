@@ -43,8 +43,7 @@ pub(crate) const WINDOWS: Foreign = Foreign {
     starts_itself: false,
     known: (r"C:\windows\system32", "^kernel32[.]dll$"),
     lacking: &[
-        ("agentdestroy", Lacks::Always("not available on this system")),
-        ("memory", Lacks::Always("not available on this system")),
+        ("agentdestroy", Lacks::Always("PID '2'")),
         // Wine tells of the sockets of its own programs only.
         ("netstat", Lacks::Perhaps),
         ("pkg", Lacks::Perhaps),
