@@ -4,7 +4,9 @@
 //! the dialect of `regex`, or refuses what Go refuses; [`GoRegex`] also matches
 //! invalid UTF-8 as Go does, every bad byte as one U+FFFD.
 
-use regex::bytes::{Regex, RegexBuilder};
+use std::borrow::Cow;
+
+use regex::{Regex, RegexBuilder, bytes};
 
 mod class;
 mod translate;
@@ -17,6 +19,8 @@ use crate::text::lossy_bytewise;
 /// Bound of a compiled expression; generous, because Go accepts a thousand
 /// repetitions of a class with thousands of members.
 const SIZE_LIMIT: usize = 48 << 20;
+/// Bound of what is remembered while matching.
+const DFA_LIMIT: usize = 8 << 20;
 /// Deepest nesting of groups, as in Go.
 const NEST_LIMIT: u32 = 1000;
 
@@ -65,8 +69,10 @@ impl GoRegex {
     }
 
     fn build(pattern: &str, translated: String, bytes: usize) -> Result<Self, RegexError> {
-        let regex =
-            compile_within(&translated, bytes).map_err(|error| RegexError::Unrepresentable {
+        let mut builder = RegexBuilder::new(&translated);
+        builder.size_limit(bytes).dfa_size_limit(DFA_LIMIT).nest_limit(NEST_LIMIT);
+        let regex = builder.build();
+        let regex = regex.map_err(|error| RegexError::Unrepresentable {
                 pattern: pattern.to_owned(),
                 translated: translated.clone(),
                 reason: last_line(&error),
@@ -76,29 +82,20 @@ impl GoRegex {
 
     /// Whether the expression matches anywhere in `text`.
     pub fn is_match(&self, text: &[u8]) -> bool {
-        match std::str::from_utf8(text) {
-            Ok(_) => self.regex.is_match(text),
-            Err(_) => self.regex.is_match(lossy_bytewise(text).as_bytes()),
-        }
+        self.regex.is_match(&characters(text))
     }
 
     /// What the groups of the first match hold, without the match as a whole. A
     /// group that took no part is empty. `None` without a match. Only an expression
     /// made by [`GoRegex::with_groups`] has any.
     pub fn groups(&self, text: &[u8]) -> Option<Vec<String>> {
-        let replaced;
-        let text = if std::str::from_utf8(text).is_ok() {
-            text
-        } else {
-            replaced = lossy_bytewise(text);
-            replaced.as_bytes()
-        };
+        let text = characters(text);
         if self.regex.captures_len() == 1 {
-            return self.regex.is_match(text).then(Vec::new);
+            return self.regex.is_match(&text).then(Vec::new);
         }
-        let captures = self.regex.captures(text)?;
-        let group = |found: Option<regex::bytes::Match<'_>>| {
-            found.map(|found| lossy_bytewise(found.as_bytes())).unwrap_or_default()
+        let captures = self.regex.captures(&text)?;
+        let group = |found: Option<regex::Match<'_>>| {
+            found.map(|found| found.as_str().to_owned()).unwrap_or_default()
         };
         Some(captures.iter().skip(1).map(group).collect())
     }
@@ -115,16 +112,21 @@ impl GoRegex {
 /// # Errors
 ///
 /// The engine's: too large, or not its dialect.
-pub fn compile(translated: &str) -> Result<Regex, regex::Error> {
-    compile_within(translated, SIZE_LIMIT)
-}
-
-fn compile_within(translated: &str, bytes: usize) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(translated)
-        .size_limit(bytes)
-        .dfa_size_limit(8 << 20)
+pub fn compile(translated: &str) -> Result<bytes::Regex, regex::Error> {
+    bytes::RegexBuilder::new(translated)
+        .size_limit(SIZE_LIMIT)
+        .dfa_size_limit(DFA_LIMIT)
         .nest_limit(NEST_LIMIT)
         .build()
+}
+
+/// The text as Go sees it. Over characters, for in the middle of one nothing matches,
+/// not even an expression that takes no room, such as `\B`.
+fn characters(text: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(text) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(lossy_bytewise(text)),
+    }
 }
 
 /// The engine's reason without its drawing of the expression.
@@ -282,6 +284,20 @@ mod tests {
         assert!(matches(r"[\x{d7ff}-\x{e000}]", "\u{e000}".as_bytes()));
         assert!(!matches(r"[\x{d800}-\x{dfff}]", b"x"));
         assert!(matches(r"[^\x{d800}-\x{dfff}]", b"x"));
+    }
+
+    #[test]
+    fn nothing_is_in_the_middle_of_a_character() {
+        for (pattern, text, expected) in [
+            (r"\B", "aéa".as_bytes(), false),
+            (r"\B", b"a\xc3a", false),
+            (r"\B", "éé".as_bytes(), true),
+            (r"\B", b"\xff", true),
+            (r"a\B", b"a\xff", false),
+            (r"\Bb*", "aéa".as_bytes(), false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} on {text:?}");
+        }
     }
 
     #[test]
