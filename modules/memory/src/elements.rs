@@ -80,7 +80,7 @@ pub struct Statistics {
     /// Bytes.
     #[serde(deserialize_with = "wire::unsigned")]
     pub memoryread: u64,
-    /// Bytes of readable memory that was never touched, or is a device's.
+    /// Bytes of readable memory that was never touched, or is a device's or everybody's.
     #[serde(deserialize_with = "wire::unsigned")]
     pub memoryskipped: u64,
     #[serde(deserialize_with = "wire::unsigned")]

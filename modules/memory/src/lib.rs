@@ -31,7 +31,7 @@ const FLAGS: [Flag; 11] = [
 ];
 
 const HELP: &str = "\
-memory looks for processes by name, mapped files and memory content (linux, windows).
+memory looks for processes by name, mapped files and memory content.
 
   -name <regex>      path of the executable, or [name] where it has none
   -lib <regex>       path of a mapped file

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use mig_host::memory::{Mapping, Memory, PAGE};
+use mig_host::memory::{Mapping, Memory, PAGE, SHARED};
 use mig_module::Budget;
 
 use crate::matcher::Edges;
@@ -186,11 +186,13 @@ fn look(
     }
 }
 
-/// Memory of the kernel and of devices: reading it may fail, or do something.
+/// Memory of the kernel and of devices: reading it may fail, or do something. And what is
+/// the same in all processes, gigabytes of it.
 fn is_special(path: &str) -> bool {
     let is_device = path.starts_with("/dev/") && !path.starts_with("/dev/shm/");
     let is_zero = path.strip_suffix(" (deleted)").unwrap_or(path) == "/dev/zero";
-    (is_device && !is_zero) || path.starts_with("[vvar") || path == "[vsyscall]"
+    let is_kernel = path.starts_with("[vvar") || path == "[vsyscall]";
+    (is_device && !is_zero) || is_kernel || path == SHARED
 }
 
 #[cfg(test)]
@@ -198,8 +200,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_of_devices_is_not_touched() {
-        for path in ["/dev/mem", "/dev/dri/card0", "[vvar]", "[vvar_vclock]", "[vsyscall]"] {
+    fn memory_of_devices_and_of_everybody_is_not_touched() {
+        for path in ["/dev/mem", "/dev/dri/card0", "[vvar]", "[vvar_vclock]", "[vsyscall]", SHARED]
+        {
             assert!(is_special(path), "{path}");
         }
         for path in ["", "[heap]", "/dev/shm/x", "/dev/zero", "/dev/zero (deleted)", "/usr/bin/x"] {

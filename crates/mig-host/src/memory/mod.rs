@@ -3,24 +3,33 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
 #[cfg(target_os = "linux")]
 pub mod maps;
-#[cfg(not(any(target_os = "linux", windows)))]
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 mod other;
+#[cfg(any(target_os = "macos", test))]
+mod regions;
 #[cfg(windows)]
 mod windows;
 
 #[cfg(target_os = "linux")]
 pub use linux::{Memory, Process, own_processes, processes};
+#[cfg(target_os = "macos")]
+pub use macos::{Memory, Process, own_processes, processes};
 #[cfg(target_os = "linux")]
 pub use maps::MapsError;
-#[cfg(not(any(target_os = "linux", windows)))]
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 pub use other::{Memory, Process, own_processes, processes};
 #[cfg(windows)]
 pub use windows::{Memory, Process, own_processes, processes};
 
 /// Bytes of a page. Larger ones are whole numbers of these.
 pub const PAGE: u64 = 4096;
+/// What macOS maps into every process at the same place: the libraries of the system, as
+/// one. What a process changes there becomes a mapping of its own.
+pub const SHARED: &str = "[shared cache]";
 /// What Linux adds to the path of a file that was removed.
 const DELETED: &str = " (deleted)";
 
@@ -38,8 +47,8 @@ pub struct Name {
     /// The path of its executable, or `[<name>]` where there is none on this
     /// system: kernel threads, removed files, other file systems.
     pub shown: String,
-    /// What Linux says of the executable: `/path/x (deleted)`; empty when the
-    /// system says nothing more.
+    /// What the system itself says of the executable, such as `/path/x (deleted)` on
+    /// Linux; empty when it says nothing more.
     pub link: String,
 }
 

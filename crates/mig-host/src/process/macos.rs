@@ -31,8 +31,7 @@ impl Process {
     ///
     /// When there is no such process, or it belongs to somebody else.
     pub fn open(pid: u32) -> io::Result<Self> {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let pid = numbered(pid)?;
         Ok(Self { pid, begun: begun(pid)? })
     }
 
@@ -108,19 +107,46 @@ fn is_open_to_all(executable: &Executable) -> bool {
             .all(|directory| fs::metadata(directory).is_ok_and(|found| found.mode() & 0o001 != 0))
 }
 
-/// When a process began.
-fn begun(pid: Pid) -> io::Result<(u64, u64)> {
-    // SAFETY: numbers and texts, for which zeros stand as well as anything.
+/// What the system tells about a process at once.
+///
+/// # Safety
+///
+/// What the system writes for `FLAVOR`: numbers and texts, for which zeros stand as well
+/// as anything.
+#[expect(unsafe_code, reason = "who implements it vouches for the shape")]
+pub(crate) unsafe trait Info {
+    const FLAVOR: libc::c_int;
+}
+
+// SAFETY: the system's own definition.
+#[expect(unsafe_code, reason = "as above")]
+unsafe impl Info for libc::proc_bsdinfo {
+    const FLAVOR: libc::c_int = libc::PROC_PIDTBSDINFO;
+}
+
+// SAFETY: the system's own definition.
+#[expect(unsafe_code, reason = "as above")]
+unsafe impl Info for libc::proc_bsdshortinfo {
+    const FLAVOR: libc::c_int = libc::PROC_PIDT_SHORTBSDINFO;
+}
+
+/// Asks about a process, and about an address of it where the question is about one.
+///
+/// # Errors
+///
+/// When there is no such process, or who asks may not know.
+pub(crate) fn info<T: Info>(pid: Pid, address: u64) -> io::Result<T> {
+    // SAFETY: that is what `Info` promises.
     #[expect(unsafe_code, reason = "the system fills it")]
-    let mut found: libc::proc_bsdinfo = unsafe { std::mem::zeroed() };
-    let size = libc::c_int::try_from(size_of::<libc::proc_bsdinfo>()).unwrap_or(0);
+    let mut found: T = unsafe { std::mem::zeroed() };
+    let size = libc::c_int::try_from(size_of::<T>()).unwrap_or(0);
     // SAFETY: the system writes at most `size` bytes, and that many are there.
     #[expect(unsafe_code, reason = "neither the standard library nor rustix has the call")]
     let written = unsafe {
         libc::proc_pidinfo(
             pid.as_raw_nonzero().get(),
-            libc::PROC_PIDTBSDINFO,
-            0,
+            T::FLAVOR,
+            address,
             (&raw mut found).cast(),
             size,
         )
@@ -128,14 +154,26 @@ fn begun(pid: Pid) -> io::Result<(u64, u64)> {
     if written <= 0 {
         return Err(io::Error::last_os_error());
     }
-    if written < size || found.pbi_status == ENDED {
+    if written < size { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
+}
+
+/// When a process began.
+fn begun(pid: Pid) -> io::Result<(u64, u64)> {
+    let found: libc::proc_bsdinfo = info(pid, 0)?;
+    if found.pbi_status == ENDED {
         return Err(io::ErrorKind::NotFound.into());
     }
     Ok((found.pbi_start_tvsec, found.pbi_start_tvusec))
 }
 
+/// The number of a process, if it can be one.
+pub(crate) fn numbered(pid: u32) -> io::Result<Pid> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
 /// The path of the file a process runs.
-fn path(pid: Pid) -> io::Result<PathBuf> {
+pub(crate) fn path(pid: Pid) -> io::Result<PathBuf> {
     let mut path = vec![0_u8; libc::PROC_PIDPATHINFO_MAXSIZE as usize];
     let size = u32::try_from(path.len()).unwrap_or(0);
     // SAFETY: that many bytes are there.
