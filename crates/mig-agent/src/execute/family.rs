@@ -14,8 +14,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 const ROUNDS: usize = 50;
 /// Environments are read no further than that.
 const ENVIRON_BYTES: u64 = 1 << 20;
-/// Looks at environments that are empty, a millisecond apart, for all processes
-/// of a run together.
+/// Looks at environments that are empty, a millisecond apart, each at all of them: who
+/// never has one does not use up the looks at somebody else.
 const LOOKS: u32 = 50;
 
 /// A process and when it was started: ids are used again.
@@ -138,15 +138,19 @@ impl Family {
     fn living(&mut self) -> Vec<Stat> {
         let all: Vec<Stat> = pids().into_iter().filter_map(Stat::read).collect();
         let mut members: BTreeSet<i32> = BTreeSet::new();
+        let mut marked = Vec::new();
         for stat in &all {
             if self.seen.contains(&stat.birth)
                 || [stat.birth.pid, stat.group, stat.session].contains(&self.head)
                     && stat.birth.ticks >= self.born
-                || stat.birth.ticks >= self.born && carries(stat, &self.mark, &mut self.looks)
             {
                 members.insert(stat.birth.pid);
+            } else if stat.birth.ticks >= self.born {
+                marked.push(*stat);
             }
         }
+        keep_marked(&mut marked, &self.mark, &mut self.looks);
+        members.extend(marked.iter().map(|stat| stat.birth.pid));
         loop {
             let before = members.len();
             for stat in &all {
@@ -185,23 +189,39 @@ fn pids() -> Vec<i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Whether a process was given the mark when it, or the program it was forked
-/// from, was started.
-fn carries(stat: &Stat, mark: &[u8], looks: &mut u32) -> bool {
+/// Keeps the processes that were given the mark when they, or the program they were
+/// forked from, were started.
+fn keep_marked(processes: &mut Vec<Stat>, mark: &[u8], looks: &mut u32) {
+    let mut marked = Vec::new();
     loop {
-        let environ = environment(stat.birth.pid);
-        if !environ.is_empty() {
-            return environ.split(|byte| *byte == 0).any(|variable| variable == mark);
-        }
-        // Nor has a process one that is just starting a program, for a moment.
-        // What is dead, and a thread of the kernel, never have.
-        let program = format!("/proc/{}/exe", stat.birth.pid);
-        if *looks == 0 || stat.is_dead() || std::fs::read_link(program).is_err() {
-            return false;
+        processes.retain(|stat| match carries(*stat, mark) {
+            Some(true) => {
+                marked.push(*stat);
+                false
+            }
+            Some(false) => false,
+            None => true,
+        });
+        if processes.is_empty() || *looks == 0 {
+            break;
         }
         *looks -= 1;
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
+    *processes = marked;
+}
+
+/// Whether a process has the mark; `None` while it has no environment at all, as one
+/// that is just starting a program, for a moment.
+fn carries(stat: Stat, mark: &[u8]) -> Option<bool> {
+    let environ = environment(stat.birth.pid);
+    if !environ.is_empty() {
+        return Some(environ.split(|byte| *byte == 0).any(|variable| variable == mark));
+    }
+    // What is dead, and a thread of the kernel, never have one.
+    let program = format!("/proc/{}/exe", stat.birth.pid);
+    let never = stat.is_dead() || std::fs::read_link(program).is_err();
+    never.then_some(false)
 }
 
 /// The variables a process was started with; empty if it cannot be read.
@@ -261,19 +281,25 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "needs another process")]
-    fn who_carries_the_mark_is_known_and_who_has_nothing_is_given_up() {
-        let mut looks = 5;
-        for (variable, expected) in [(Some(("MARK", "7")), true), (None, false)] {
+    #[expect(clippy::disallowed_methods, reason = "needs other processes")]
+    fn who_carries_the_mark_is_kept_whoever_has_no_environment_beside_it() {
+        let spawn = |variable: Option<(&str, &str)>| {
             let mut command = std::process::Command::new("sleep");
-            let mut child = command.arg("600").env_clear().envs(variable).spawn().unwrap();
-            let stat = Stat::read(i32::try_from(child.id()).unwrap()).unwrap();
-            let found = carries(&stat, b"MARK=7", &mut looks);
+            command.arg("600").env_clear().envs(variable).spawn().unwrap()
+        };
+        // One that has none, before and after one that has the mark.
+        let mut children = [spawn(None), spawn(Some(("MARK", "7"))), spawn(None)];
+        let stat =
+            |child: &std::process::Child| Stat::read(i32::try_from(child.id()).unwrap()).unwrap();
+        let mut looks = 50;
+        let mut processes: Vec<Stat> = children.iter().map(stat).collect();
+        let wanted = processes[1];
+        keep_marked(&mut processes, b"MARK=7", &mut looks);
+        for child in &mut children {
             child.kill().unwrap();
             child.wait().unwrap();
-            assert_eq!(found, expected, "{variable:?}");
         }
-        assert_eq!(looks, 0);
+        assert_eq!((processes, looks), (vec![wanted], 0));
     }
 
     proptest! {

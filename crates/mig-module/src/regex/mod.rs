@@ -73,10 +73,10 @@ impl GoRegex {
         builder.size_limit(bytes).dfa_size_limit(DFA_LIMIT).nest_limit(NEST_LIMIT);
         let regex = builder.build();
         let regex = regex.map_err(|error| RegexError::Unrepresentable {
-                pattern: pattern.to_owned(),
-                translated: translated.clone(),
-                reason: last_line(&error),
-            })?;
+            pattern: pattern.to_owned(),
+            translated: translated.clone(),
+            reason: last_line(&error),
+        })?;
         Ok(Self { translated, regex })
     }
 
