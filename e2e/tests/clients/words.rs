@@ -122,9 +122,12 @@ fn completed(lab: &Lab, id: &str) -> anyhow::Result<()> {
     let lines = String::from_utf8_lossy(&answer.stdout).into_owned();
     assert!(lines.starts_with(id), "{answer:?}");
     assert_eq!(lines.lines().nth(1), Some("enable"), "{answer:?}");
+    // Ids that follow each other may differ in their last digit only.
+    let alike = ids.stdout.lines().filter(|known| known.starts_with(begin));
+    let alike: String = alike.map(|known| format!("{known}\n")).collect();
     // Shells that ask each time.
     for (words, told) in [
-        (["=results", &format!("={begin}")], format!("{id}\n")),
+        (["=results", &format!("={begin}")], alike),
         (["=loader", "=en"], "enable\n".to_owned()),
         (["=-t", "="], "allonline\n".to_owned()),
         (["=nothing", "=x"], String::new()),
