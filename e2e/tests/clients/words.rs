@@ -123,8 +123,8 @@ fn completed(lab: &Lab, id: &str) -> anyhow::Result<()> {
     assert!(lines.starts_with(id), "{answer:?}");
     assert_eq!(lines.lines().nth(1), Some("enable"), "{answer:?}");
     // Ids that follow each other may differ in their last digit only.
-    let alike = ids.stdout.lines().filter(|known| known.starts_with(begin));
-    let alike: String = alike.map(|known| format!("{known}\n")).collect();
+    let alike = ids.stdout.split_inclusive('\n').filter(|known| known.starts_with(begin));
+    let alike: String = alike.collect();
     // Shells that ask each time.
     for (words, told) in [
         (["=results", &format!("={begin}")], alike),
