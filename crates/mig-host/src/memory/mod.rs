@@ -9,8 +9,8 @@ mod macos;
 pub mod maps;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 mod other;
-#[cfg(any(target_os = "macos", test))]
-mod regions;
+#[cfg(any(target_os = "macos", test, fuzzing))]
+pub mod regions;
 #[cfg(windows)]
 mod windows;
 

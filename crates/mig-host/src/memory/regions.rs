@@ -13,7 +13,7 @@ const MAX_REGIONS: usize = 1 << 20;
 /// # Errors
 ///
 /// The first that `ask` has.
-pub(super) fn ascending(
+pub fn ascending(
     mut ask: impl FnMut(u64) -> io::Result<Option<Mapping>>,
 ) -> io::Result<Vec<Mapping>> {
     let mut found = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn ascending(
 }
 
 /// Gives regions that have no path the one of the file they are of. Both ascend.
-pub(super) fn name(regions: &mut [Mapping], files: &[Mapping]) {
+pub fn name(regions: &mut [Mapping], files: &[Mapping]) {
     let mut files = files.iter().peekable();
     for region in regions.iter_mut().filter(|region| region.path.is_empty()) {
         while files.next_if(|file| file.end <= region.start).is_some() {}
@@ -47,7 +47,7 @@ pub(super) fn name(regions: &mut [Mapping], files: &[Mapping]) {
 
 /// How much to try after `length` bytes could not be read at once: about half of them, up
 /// to the end of a page. `None` when they were of one page.
-pub(super) fn shorter(address: u64, length: usize) -> Option<usize> {
+pub fn shorter(address: u64, length: usize) -> Option<usize> {
     let first = usize::try_from(PAGE - address % PAGE).unwrap_or(usize::MAX);
     if length <= first {
         return None;

@@ -20,12 +20,12 @@ mod macos;
 pub mod netlink;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 mod other;
-#[cfg(any(target_os = "macos", test))]
-mod printed;
-#[cfg(any(target_os = "macos", test))]
-mod sockaddr;
-#[cfg(any(windows, test))]
-mod tables;
+#[cfg(any(target_os = "macos", test, fuzzing))]
+pub mod printed;
+#[cfg(any(target_os = "macos", test, fuzzing))]
+pub mod sockaddr;
+#[cfg(any(windows, test, fuzzing))]
+pub mod tables;
 #[cfg(windows)]
 mod windows;
 

@@ -17,17 +17,17 @@ const REMOTE: usize = 4;
 
 /// A row that was understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Printed {
-    pub(super) socket: Socket,
+pub struct Printed {
+    pub socket: Socket,
     /// Of both families: printed in both tables.
-    pub(super) is_dual: bool,
+    pub is_dual: bool,
 }
 
 /// Reads the table of TCP and UDP sockets of a family.
 ///
 /// **Shape** `<tcp|udp><4|6|46> <n> <n> <address>.<port> <address>.<port> [<state>]`;
 /// what does not begin with such a protocol is passed over.
-pub(super) fn sockets(text: &str, ipv6: bool) -> Vec<Result<Printed, RowError>> {
+pub fn sockets(text: &str, ipv6: bool) -> Vec<Result<Printed, RowError>> {
     let table = if ipv6 { "netstat -f inet6" } else { "netstat -f inet" };
     let rows = || {
         text.lines().enumerate().filter_map(|(index, line)| {
@@ -112,7 +112,7 @@ fn six(text: &str) -> Option<Ipv6Addr> {
 ///
 /// **Shape** `<name> (<address>) at <mac> on <interface> …`; the MAC without leading
 /// zeros, or `(incomplete)`.
-pub(super) fn arp(text: &str) -> Vec<Result<Neighbour, RowError>> {
+pub fn arp(text: &str) -> Vec<Result<Neighbour, RowError>> {
     neighbours(text, "arp", |columns| {
         let [_, address, "at", mac, ..] = columns else { return None };
         let address = address.strip_prefix('(')?.strip_suffix(')')?;
@@ -123,7 +123,7 @@ pub(super) fn arp(text: &str) -> Vec<Result<Neighbour, RowError>> {
 /// Reads the neighbours of IPv6.
 ///
 /// **Shape** a header, then `<address>[%<zone>] <mac> <interface> …`.
-pub(super) fn ndp(text: &str) -> Vec<Result<Neighbour, RowError>> {
+pub fn ndp(text: &str) -> Vec<Result<Neighbour, RowError>> {
     neighbours(text, "ndp", |columns| {
         let [address, mac, _, ..] = columns else { return None };
         Some((IpAddr::V6(six(address)?), *mac))
@@ -167,7 +167,7 @@ fn padded(mac: &str) -> Option<String> {
 }
 
 /// Both tables as one: what is of both families is in each of them.
-pub(super) fn merged(
+pub fn merged(
     four: Vec<Result<Printed, RowError>>,
     six: Vec<Result<Printed, RowError>>,
 ) -> Vec<Result<Socket, RowError>> {

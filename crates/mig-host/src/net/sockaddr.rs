@@ -13,14 +13,14 @@ const INET6: u8 = 30;
 
 /// What an interface has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Address {
+pub enum Address {
     Ip(IpAddr),
     /// Lower case with colons.
     Mac(String),
 }
 
 /// Reads an address; `None` for one of another kind, and for one that is no address.
-pub(super) fn address(bytes: &[u8]) -> Option<Address> {
+pub fn address(bytes: &[u8]) -> Option<Address> {
     match *bytes.get(1)? {
         INET => Some(Address::Ip(Ipv4Addr::from(part::<4>(bytes, 4)?).into())),
         INET6 => {
@@ -43,7 +43,7 @@ pub(super) fn address(bytes: &[u8]) -> Option<Address> {
 }
 
 /// The length of the prefix a mask of addresses like `of` stands for.
-pub(super) fn prefix(mask: &[u8], of: IpAddr) -> u8 {
+pub fn prefix(mask: &[u8], of: IpAddr) -> u8 {
     let (begin, length) = if of.is_ipv4() { (4, 4) } else { (8, 16) };
     let mut ones = 0;
     for octet in mask.iter().skip(begin).take(length) {

@@ -31,7 +31,7 @@ const fn layout(protocol: Protocol) -> Layout {
 }
 
 /// Reads a table of `OWNER_PID` rows; stops at the first that is cut off.
-pub(super) fn sockets(table: &[u8], protocol: Protocol) -> Vec<Socket> {
+pub fn sockets(table: &[u8], protocol: Protocol) -> Vec<Socket> {
     let Some(count) = bytes::<COUNT>(table, 0).map(u32::from_ne_bytes) else { return Vec::new() };
     let layout = layout(protocol);
     let rows = table.get(COUNT..).unwrap_or_default().chunks_exact(layout.size);

@@ -5,7 +5,7 @@
 //! of \[MS-DTYP\]. The parser never indexes by guess, although the system wrote them.
 
 /// The identity of a user or a group: revision, authority and numbers below it.
-pub(super) type Sid = [u8];
+pub type Sid = [u8];
 
 /// The system itself, S-1-5-18.
 const SYSTEM: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0];
@@ -30,7 +30,7 @@ const DENIED: [u8; 4] = [1, 6, 0x0a, 0x0c];
 
 /// Why somebody else than `own`, the system or its administrators may have put a file
 /// there; `None` when nobody may.
-pub(super) fn doubt(descriptor: &[u8], own: &Sid) -> Option<&'static str> {
+pub fn doubt(descriptor: &[u8], own: &Sid) -> Option<&'static str> {
     let is_trusted = |sid: &Sid| sid == own || [SYSTEM, ADMINISTRATORS, INSTALLER].contains(&sid);
     let unclear = Some("does not say who may change it");
     let Some(owner) = part(descriptor, 4).and_then(sid) else { return unclear };
@@ -76,7 +76,7 @@ fn entries(list: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// The identity at the beginning.
-pub(super) fn sid(bytes: &[u8]) -> Option<&Sid> {
+pub fn sid(bytes: &[u8]) -> Option<&Sid> {
     let count = usize::from(*bytes.get(1)?);
     bytes.get(..8 + 4 * count)
 }

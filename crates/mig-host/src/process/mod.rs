@@ -1,8 +1,8 @@
 //! One other process, held from the first look to its end, so that a number that
 //! was given to somebody else meanwhile hurts nobody.
 
-#[cfg(any(windows, test))]
-mod descriptor;
+#[cfg(any(windows, test, fuzzing))]
+pub mod descriptor;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]

@@ -120,29 +120,40 @@ mod tests {
         ];
         let mut seen = 0;
         for protocol in Protocol::ALL {
-            let Ok(found) = sockets(protocol, &[]) else {
+            let Ok(mut found) = sockets(protocol, &[]).map(|all| ours(all, &own)) else {
                 println!("skipped: this kernel does not tell of {}", protocol.as_str());
                 continue;
             };
-            let table =
-                std::fs::read_to_string(format!("/proc/net/{}", protocol.as_str())).unwrap();
-            let ours = |all: Vec<Socket>| {
-                let mut all: Vec<String> = all
-                    .iter()
-                    .filter(|socket| own.contains(&socket.local_port))
-                    .map(|socket| format!("{socket:?}"))
-                    .collect();
-                all.sort();
-                all
-            };
-            let rows = proc::sockets(&table, protocol).into_iter().map(Result::unwrap).collect();
-            let found = ours(found);
+            // A table is read in parts: while sockets of others come and go, rows may be
+            // missing or be there twice.
+            let mut rows = listed(protocol, &own);
+            for _ in 0..1_000 {
+                if found == rows {
+                    break;
+                }
+                found = ours(sockets(protocol, &[]).unwrap(), &own);
+                rows = listed(protocol, &own);
+            }
             seen += found.len();
-            assert_eq!(found, ours(rows), "{}", protocol.as_str());
+            assert_eq!(found, rows, "{}", protocol.as_str());
         }
         assert!(seen >= 6 || seen == 0, "{seen}");
         told_by_condition(&own);
         drop((ends, client, mapped, udp, udp6));
+    }
+
+    /// The rows of a table with one of these local ports.
+    fn listed(protocol: Protocol, own: &[u16]) -> Vec<String> {
+        let table = std::fs::read_to_string(format!("/proc/net/{}", protocol.as_str())).unwrap();
+        ours(proc::sockets(&table, protocol).into_iter().map(Result::unwrap).collect(), own)
+    }
+
+    /// Those with one of these local ports, in order.
+    fn ours(mut all: Vec<Socket>, own: &[u16]) -> Vec<String> {
+        all.retain(|socket| own.contains(&socket.local_port));
+        let mut all: Vec<String> = all.iter().map(|socket| format!("{socket:?}")).collect();
+        all.sort();
+        all
     }
 
     /// What is told by conditions is what is told without any and meets one.
