@@ -399,6 +399,21 @@ create index if not exists agents_heardhour_idx on agents (heardhour desc);
 insert into mig_schema (version, name) values (11, '0011_hours')
     on conflict do nothing;
 
+-- Whether a result found something, noted when it is stored: 1 for one that did, 2 for
+-- one that did not, 3 for both among its operations. Of older ones it is read from the
+-- result.
+alter table commands add column if not exists found smallint;
+
+-- Fewer indexes to write for each command and each result. Most commands are in flight
+-- or succeeded: pages of these are found by time.
+create index if not exists commands_unusual_idx on commands (status, starttime desc, id desc)
+    where status <> 'sent' and status <> 'success';
+drop index if exists commands_of_status_idx;
+drop index if exists commands_agentid_actionid_idx;
+
+insert into mig_schema (version, name) values (12, '0012_found')
+    on conflict do nothing;
+
 do $members$
 declare
     member text;

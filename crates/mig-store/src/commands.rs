@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mig_types::{
-    Action, ActionId, ActionStatus, Command, CommandId, CommandStatus, Counters, Timestamp,
+    Action, ActionId, ActionStatus, Command, CommandId, CommandStatus, Counters, ModuleResult,
+    Timestamp,
 };
 
 use crate::actions::to_json;
@@ -289,6 +290,7 @@ struct Writes {
     statuses: Vec<Option<String>>,
     results: Vec<Option<String>>,
     seqs: Vec<i64>,
+    found: Vec<i64>,
     /// How many sequence numbers of each action are taken by this batch.
     taken: BTreeMap<ActionId, i64>,
 }
@@ -304,7 +306,7 @@ impl Writes {
         }
         let sql = tx
             .sql("update commands set status = r.status, results = r.results, finish_seq = r.seq, ")
-            .push("finishtime = ")
+            .push("found = r.found, finishtime = ")
             .time(now)
             .push(" from ")
             .rows(
@@ -314,6 +316,7 @@ impl Writes {
                     Column::Text("status", self.statuses),
                     Column::Json("results", self.results),
                     Column::Int("seq", self.seqs),
+                    Column::Int("found", self.found),
                 ],
             )
             .push(" where commands.id = r.id");
@@ -341,8 +344,15 @@ fn decide(
     writes.statuses.push(Some(result.status.as_str().to_owned()));
     writes.results.push(Some(to_json(&results)?));
     writes.seqs.push(command.seq + *taken);
+    writes.found.push(found(&results));
     command.status = result.status;
     Ok(FinishOutcome::Stored(command.action))
+}
+
+/// What a search by it needs to know: 1 for an operation that found something, 2 for one
+/// that did not.
+fn found(results: &[ModuleResult]) -> i64 {
+    results.iter().fold(0, |all, result| all | if result.foundanything { 1 } else { 2 })
 }
 
 /// The command as an agent shall receive it. `None` for a queueloc that no
@@ -359,4 +369,20 @@ fn unpublished(mut command: Command) -> Option<Unpublished> {
     };
     command.finishtime = Timestamp::ZERO;
     Some(Unpublished { command, queueloc })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_operations_found_is_noted_for_both_searches() {
+        let result = |foundanything| ModuleResult { foundanything, ..ModuleResult::default() };
+        for (results, noted) in
+            [(&[][..], 0), (&[true], 1), (&[false], 2), (&[true, true], 1), (&[false, true], 3)]
+        {
+            let results: Vec<_> = results.iter().copied().map(result).collect();
+            assert_eq!(found(&results), noted);
+        }
+    }
 }

@@ -32,6 +32,7 @@ const POSTGRES: &[Migration] = &[
     migration!("postgres", "0009_names"),
     migration!("postgres", "0010_presence"),
     migration!("postgres", "0011_hours"),
+    migration!("postgres", "0012_found"),
 ];
 
 const SQLITE: &[Migration] = &[
@@ -40,6 +41,7 @@ const SQLITE: &[Migration] = &[
     migration!("sqlite", "0003_duplicates"),
     migration!("sqlite", "0004_pages"),
     migration!("sqlite", "0005_outbox"),
+    migration!("sqlite", "0006_found"),
 ];
 
 const SCHEMA_TABLE: &str = "create table if not exists mig_schema \

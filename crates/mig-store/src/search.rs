@@ -102,19 +102,17 @@ fn own_commands(sql: Sql, search: &Search, scope: &Scope) -> Sql {
     let mut sql = window(sql, search, "c.starttime", "c.starttime");
     sql = own_command(sql, search);
     sql = match search.status.as_deref() {
-        Some(word) if is_word(word) => {
-            sql.push(" and lower(c.status) = ").text(word.to_ascii_lowercase())
-        }
+        Some(word) if is_word(word) => sql.push(" and c.status = ").text(word.to_ascii_lowercase()),
         pattern => like(sql, "c.status", pattern),
     };
     if let Some(wanted) = search.found_anything {
-        sql = sql.push(" and c.status = 'success' and ").found_anything("c.results", wanted);
+        sql = sql.push(" and c.status = 'success' and ").found_anything(wanted);
     }
     sql = of_actions(sql, search, &scope.actions);
     of_agents(sql, search, &scope.agents)
 }
 
-/// Whether a pattern matches but itself in any case.
+/// Whether a pattern matches but itself in any case; statuses are lower case.
 fn is_word(pattern: &str) -> bool {
     pattern.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

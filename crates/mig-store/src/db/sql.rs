@@ -234,8 +234,16 @@ impl Sql {
         }
     }
 
+    /// Whether some result of a command `c` has `foundanything` as wanted: as noted, or
+    /// as the results have it where nothing is.
+    pub(crate) fn found_anything(self, wanted: bool) -> Self {
+        let bit = if wanted { "1" } else { "2" };
+        let sql = self.push("case when c.found is not null then c.found & ").push(bit);
+        sql.push(" <> 0 else ").found_in("c.results", wanted).push(" end")
+    }
+
     /// Whether some element of a JSON list has `foundanything` as wanted.
-    pub(crate) fn found_anything(self, column: &str, wanted: bool) -> Self {
+    fn found_in(self, column: &str, wanted: bool) -> Self {
         let list = |kind: &str, each: &str| {
             format!(
                 "exists (select 1 from {each}(case when {kind}({column}) = 'array' \

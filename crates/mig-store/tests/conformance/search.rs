@@ -140,6 +140,13 @@ async fn commands_by_every_filter(platform: &Platform) {
             assert!(!command.action.name.is_empty() && !command.agent.name.is_empty());
         }
     }
+    // As a program has stored them that does not note what was found.
+    platform.execute("update commands set found = null").await;
+    for (wanted, expected) in [(true, found), (false, nothing)] {
+        let search = Search { found_anything: Some(wanted), ..d() };
+        let hits = platform.store.search_commands(&search, ALL).await.unwrap();
+        assert_eq!(hits.iter().map(|command| command.id).collect::<Vec<_>>(), [expected]);
+    }
     // Results that are no list, as a foreign program may have stored, match nothing.
     platform.execute("update commands set results = '{}'").await;
     let search = Search { found_anything: Some(true), ..d() };

@@ -2,7 +2,7 @@
 -- few failed in the usual ways.
 
 insert into commands (id, actionid, agentid, status, results, starttime, finishtime, queueloc,
-    finish_seq)
+    finish_seq, found)
 select
     first_id + n, actionid, agentid, status,
     case
@@ -39,7 +39,9 @@ select
     begun,
     case status when 'sent' then '9998-01-11 11:11:11+00' when 'expired' then
         begun + interval '1 hour' else begun + chance % 60000 * interval '1 millisecond' end,
-    queueloc, case when status <> 'sent' then 1 + i end
+    queueloc, case when status <> 'sent' then 1 + i end,
+    case when status not in ('sent', 'expired') then
+        case when found and status = 'success' then 1 else 2 end end
 from (
     select action.before + i as n, i, action.id as actionid, seed_agent.id as agentid,
         agents.queueloc, action.kind, first_id, chance,
