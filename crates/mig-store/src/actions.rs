@@ -1,6 +1,5 @@
 //! Actions at rest.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -103,12 +102,8 @@ async fn create_commands(
     }
     let operations: Option<Vec<serde_json::Value>> = row.json("operations")?;
     let empty = vec![ModuleResult::default(); operations.map_or(0, |list| list.len())];
-    let mut known = HashSet::new();
-    let (ids, agents) = commands
-        .iter()
-        .filter(|new| known.insert(new.agent))
-        .map(|new| (new.id.as_i64(), new.agent.as_i64()))
-        .unzip();
+    let ids = commands.iter().map(|new| new.id.as_i64()).collect();
+    let agents = commands.iter().map(|new| new.agent.as_i64()).collect();
     let sql = tx
         .sql("insert into commands (id, actionid, agentid, status, results, starttime, ")
         .push("finishtime, queueloc) select r.id, ")
@@ -123,12 +118,8 @@ async fn create_commands(
         .time(Timestamp::NEVER)
         .push(", g.queueloc from ")
         .rows("r", vec![Column::Int("id", ids), Column::Int("agent", agents)])
-        // The action's row is locked: nobody else creates commands of it meanwhile. Looked up
-        // agent by agent; a join might read all commands of the action for each batch.
-        .push(" join agents g on g.id = r.agent where (select c.id from commands c ")
-        .push("where c.actionid = ")
-        .int(action.as_i64())
-        .push(" and c.agentid = g.id and c.queueloc is not null) is null ")
+        .push(" join agents g on g.id = r.agent where true ")
+        .push("on conflict (actionid, agentid) where queueloc is not null do nothing ")
         .push("returning cast(id as bigint) as id");
     let created = tx.fetch(sql).await.map_err(|error| error.about("a command id"))?;
     let created = created.iter().map(|row| row.int("id")).collect::<Result<Vec<_>>>()?;

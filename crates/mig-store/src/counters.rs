@@ -12,14 +12,14 @@ const MAX: usize = 50_000;
 /// In flight, counters are taken afresh this often; in between, what finished
 /// since is added. Only a scheduler of 2019 on the same database changes
 /// commands without leaving a sequence to be found by.
-const RECOUNT: Duration = Duration::from_secs(1);
+const RECOUNT: Duration = Duration::from_secs(5);
 
 /// Counters of actions. Counting the commands of a page of actions again and
 /// again would be most of its cost.
 ///
-/// Of an action that is over: whoever changes a command's status changes `lastupdatetime` of its action in
-/// the same transaction; a late result is therefore seen, because the time
-/// remembered with the counters is another one.
+/// Of an action that is over: whoever changes a command's status changes `lastupdatetime`
+/// of its action in the same transaction; a late result is therefore seen, because the
+/// time remembered with the counters is another one.
 #[derive(Debug, Default)]
 pub(crate) struct CounterCache {
     over: Mutex<HashMap<ActionId, (Timestamp, Counters)>>,
@@ -28,7 +28,7 @@ pub(crate) struct CounterCache {
 
 /// While its commands are being created, an action's are counted this often: there
 /// is nothing to add up what was created since.
-const RECOUNT_GROWING: Duration = Duration::from_millis(400);
+const RECOUNT_GROWING: Duration = Duration::from_secs(1);
 
 /// Counters up to a finish sequence.
 #[derive(Debug, Clone, Copy)]
