@@ -411,6 +411,11 @@ create index if not exists commands_unusual_idx on commands (status, starttime d
 drop index if exists commands_of_status_idx;
 drop index if exists commands_agentid_actionid_idx;
 
+-- Pages of an agent's commands, and the actions it was asked for without a look at rows.
+create index if not exists commands_by_agent_idx
+    on commands (agentid, starttime desc, id desc) include (actionid);
+drop index if exists commands_of_agent_idx;
+
 insert into mig_schema (version, name) values (12, '0012_found')
     on conflict do nothing;
 
