@@ -67,6 +67,7 @@ impl CommandStore for SqlStore {
         }
         let mut tx = self.db.begin().await?;
         let ids: Vec<_> = results.iter().map(|result| result.id.as_i64()).collect();
+        tx.prefer_indexes().await?;
         let found = tx.sql("select actionid from commands where id").among(ids.iter().copied());
         let actions = lock_actions(&mut tx, found, now).await?;
         let mut stored = stored_commands(&mut tx, &actions, ids).await?;
@@ -207,7 +208,8 @@ impl SqlStore {
             .push(", lease = ")
             .time(lease)
             .push(" from picked where mig_outbox.commandid = picked.commandid ")
-            .push("returning mig_outbox.commandid as id");
+            .push("returning mig_outbox.commandid as id")
+            .planned_anew();
         let rows = tx.fetch(sql).await?;
         tx.commit().await?;
         rows.iter().map(|row| row.int("id")).collect()
@@ -215,7 +217,7 @@ impl SqlStore {
 
     async fn leave_outbox(&self, ids: impl Iterator<Item = i64>) -> Result<()> {
         let mut tx = self.db.begin().await?;
-        let sql = tx.sql("delete from mig_outbox where commandid").among(ids);
+        let sql = tx.sql("delete from mig_outbox where commandid").among(ids).planned_anew();
         tx.execute(sql).await?;
         tx.commit().await
     }
@@ -228,14 +230,18 @@ impl SqlStore {
 async fn lock_actions(tx: &mut Tx, ids: Sql, now: Timestamp) -> Result<Vec<ActionId>> {
     let (text, binds) = ids.into_parts();
     let sql = tx
-        .sql("with picked as materialized (select id from actions where id in (")
+        // The few actions first: joined with the commands in one go, PostgreSQL may read
+        // every command of every action to find those of a batch.
+        .sql("with wanted as materialized (select distinct actionid from (")
         .push_bound(&text, binds)
-        .push(") order by id")
+        .push(") as batch), picked as materialized (select id from actions where id in ")
+        .push("(select actionid from wanted) order by id")
         .locked()
         .push(") update actions set lastupdatetime = ")
         .time(now)
         .push(" from picked where actions.id = picked.id ")
-        .push("returning cast(actions.id as bigint) as id");
+        .push("returning cast(actions.id as bigint) as id")
+        .planned_anew();
     crate::actions::action_ids(&tx.fetch(sql).await?)
 }
 
@@ -267,7 +273,8 @@ async fn stored_commands(
         .push(") select cast(c.id as bigint) as id, cast(c.actionid as bigint) as actionid, ")
         .push("c.status, coalesce(c.queueloc, g.queueloc) as queueloc, last.seq as seq ")
         .push("from c cross join last cross join agents g ")
-        .push("where last.id = c.actionid and g.id = c.agentid");
+        .push("where last.id = c.actionid and g.id = c.agentid")
+        .planned_anew();
     let mut stored = HashMap::new();
     for row in tx.fetch(sql).await? {
         stored.insert(
@@ -319,7 +326,8 @@ impl Writes {
                     Column::Int("found", self.found),
                 ],
             )
-            .push(" where commands.id = r.id");
+            .push(" where commands.id = r.id")
+            .planned_anew();
         tx.execute(sql).await.map(drop)
     }
 }

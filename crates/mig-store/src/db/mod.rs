@@ -192,6 +192,17 @@ impl Tx {
         Ok(())
     }
 
+    /// Has rows named by their ids read by an index in this transaction, unless the table
+    /// is tiny. By default PostgreSQL takes that for as slow as a disk with heads, and reads
+    /// tables of some ten thousand rows whole, for each batch.
+    pub(crate) async fn prefer_indexes(&mut self) -> Result<()> {
+        if matches!(self.inner, Inner::Postgres(_)) {
+            let sql = self.sql("set local random_page_cost = 1.1");
+            self.execute(sql).await?;
+        }
+        Ok(())
+    }
+
     /// Tells the world, once the transaction is committed.
     pub(crate) fn tell(&mut self, event: StoreEvent) {
         if !self.happened.contains(&event) {

@@ -83,6 +83,16 @@ impl Sql {
         self
     }
 
+    /// Has the statement planned for what it is about, each time, where the database would
+    /// keep a plan. A table that is a queue, or new, has no rows when such a plan is made,
+    /// and thousands when it is used: each is then compared with each.
+    pub(crate) fn planned_anew(self) -> Self {
+        match self.dialect {
+            Dialect::Postgres => self.once(),
+            Dialect::Sqlite => self,
+        }
+    }
+
     pub(crate) const fn is_once(&self) -> bool {
         self.once
     }
