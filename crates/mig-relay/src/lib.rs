@@ -35,7 +35,8 @@ pub enum Route {
     Results,
     /// A heartbeat to the schedulers: exchange `toschedulers`.
     Heartbeats,
-    /// An event to the workers: exchange `toworkers`, with its routing key.
+    /// An event to the workers: exchange `toworkers`, with its routing key. That nobody
+    /// listens, [`RelayError::Unroutable`], is no failure: events are news.
     Event(String),
 }
 
@@ -83,7 +84,8 @@ pub enum RelayError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// Nobody has ever listened there: the agent's queue does not exist.
+    /// Nobody has ever listened there: the agent's queue does not exist, or no worker's is
+    /// bound to the event.
     #[error("no queue takes messages for {route}")]
     Unroutable { route: String },
     /// Credentials, permissions or certificates: trying again will not help.

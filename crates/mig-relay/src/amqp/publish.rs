@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::session::{Exchange, Session, short};
 use super::{ANSWER_TIMEOUT, fault};
 use crate::names::{exchange_and_key, refused, unavailable};
-use crate::{Message, RelayError, Route, clock};
+use crate::{Message, RelayError, clock};
 
 /// Messages in flight unconfirmed: a confirm costs the broker an fsync, which
 /// it shares among those it has.
@@ -167,9 +167,7 @@ impl Flight {
             self.refused.push(position);
             return;
         };
-        // Nobody has to be there for an event.
-        let mandatory = !matches!(item.message.route, Route::Event(_));
-        let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = properties(item.message);
         let body = &item.message.body;
         let sent = channel.basic_publish(exchange.name().into(), key, options, body, properties);
@@ -263,6 +261,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::Route;
 
     #[test]
     fn expirations_are_milliseconds_and_clamped() {

@@ -167,7 +167,14 @@ impl Writer {
                 continue;
             }
             let homes = match &message.route {
-                Route::Event(key) => self.bound_to(key),
+                Route::Event(key) => {
+                    let homes = self.bound_to(key);
+                    if homes.is_empty() {
+                        outcomes.push(Err(RelayError::Unroutable { route: key.clone() }));
+                        continue;
+                    }
+                    homes
+                }
                 route => {
                     let name = exchange_and_key(route).1;
                     let Some(row) = self.row(&name) else {
@@ -196,7 +203,7 @@ impl Writer {
         self.batch.published.push((outcomes, written, reply));
     }
 
-    /// Queues bound to an event. Nobody bound is no error: events are news.
+    /// Queues bound to an event.
     fn bound_to(&self, key: &str) -> Vec<(String, i64)> {
         let mut homes = self.board.lock().bound_to(key);
         let new = self.batch.queues.iter().filter(|row| row.event.as_deref() == Some(key));

@@ -29,6 +29,7 @@ async fn an_unlisted_agent_is_refused_until_the_file_lists_it() {
     std::fs::write(&file, "linux.web2\nre:linux.db[0-9]+\n").unwrap();
     let mut platform = Platform::start().await;
     platform.settings.whitelist = Some(file.clone());
+    platform.listen("agent.new").await;
     let scheduler = platform.scheduler();
 
     let refused = platform.heartbeat("linux.web1").await;
@@ -55,6 +56,18 @@ async fn an_unlisted_agent_is_refused_until_the_file_lists_it() {
     assert_eq!(news.len(), 3);
     let last: Agent = mig_types::wire::from_slice(news.last().unwrap()).unwrap();
     assert_eq!(last.queueloc, "linux.web1");
+}
+
+#[tokio::test]
+async fn of_news_that_nobody_hears_only_the_first_is_sent() {
+    let platform = Platform::start().await;
+    let scheduler = platform.scheduler();
+    platform.listen("heard").await;
+    let body = |number: u8| Bytes::from(vec![number; 3]);
+    let news = (0..5).flat_map(|n| [("heard", body(n)), ("unheard", body(n))]).collect();
+    events::publish(&scheduler, news).await;
+    assert_eq!(platform.events("heard"), (0..5).map(body).collect::<Vec<_>>());
+    assert_eq!(platform.events("unheard"), [body(0)]);
 }
 
 #[tokio::test]

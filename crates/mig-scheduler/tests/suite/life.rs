@@ -26,6 +26,7 @@ fn outcomes(list: &[(&str, CommandStatus)]) -> Vec<(String, CommandStatus)> {
 #[tokio::test]
 async fn an_action_lives_from_pending_to_completed() {
     let platform = Platform::start().await;
+    platform.listen("command.results").await;
     let mut agents = platform.enroll(&["linux.web1", "linux.web2", "windows.desk1"]).await;
     let scheduler = platform.scheduler();
     let id = platform.launch(&platform.action("where is it", LINUX)).await;

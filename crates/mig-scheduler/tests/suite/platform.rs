@@ -242,6 +242,13 @@ impl Platform {
         (consumer, batch)
     }
 
+    /// A worker's queue hears of these events from now on.
+    pub(crate) async fn listen(&self, key: &str) {
+        let source = Source::Events { queue: format!("migevent.{key}"), key: key.to_owned() };
+        self.relay.consume(source, 1).await.unwrap();
+    }
+
+    /// What was sent to the relay.
     pub(crate) fn events(&self, key: &str) -> Vec<Bytes> {
         let events = self.relay.events.lock().unwrap();
         events.iter().filter(|(name, _)| name == key).map(|(_, body)| body.clone()).collect()
