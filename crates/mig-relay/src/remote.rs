@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, sleep, timeout_at};
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::hands::{Hands, Settled};
 use crate::link::Link;
@@ -14,6 +15,9 @@ use crate::{Consumer, Delivery, RelayError};
 /// How long to wait before asking again a relay that is there and cannot serve
 /// us yet.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// A batch that waits to fill up looks this often for what came.
+const NAPS: u32 = 8;
 
 /// Starts reading over a session.
 #[async_trait]
@@ -144,12 +148,18 @@ impl<A: Attach> Consumer for RemoteConsumer<A> {
             let feed = self.attached().await?;
             let next = if ready == 0 {
                 feed.next().await
+            } else if let Some(next) = feed.next().now_or_never() {
+                next
             } else {
-                let until = *until.get_or_insert_with(|| Instant::now() + linger);
-                match timeout_at(until, feed.next()).await {
-                    Ok(next) => next,
-                    Err(_) => return Ok(self.hands.hand_over(max)),
+                let now = Instant::now();
+                let until = *until.get_or_insert(now + linger);
+                if now >= until {
+                    return Ok(self.hands.hand_over(max));
                 }
+                // Not woken by each message that comes meanwhile: while they pour, that
+                // would cost more than reading them.
+                sleep_until(until.min(now + linger / NAPS)).await;
+                continue;
             };
             if let Some(delivery) = next {
                 self.hands.receive(delivery);

@@ -24,7 +24,7 @@ pub(crate) static INTAKE: Intake = Intake {
     name: "agents heartbeats listener",
     prefetch: 2000,
     batch: 1000,
-    linger: Duration::from_millis(50),
+    linger: Duration::from_millis(250),
     busy_linger: Duration::from_millis(100),
 };
 
