@@ -20,6 +20,11 @@ use mig_swarm::{Audit, Question, ask, audit, floor};
 use mig_testkit::{Backends, PlatformOptions, RelayAccess, TestPlatform, cpu_time, resident};
 use mig_testservices::Account;
 use mig_types::{ActionId, Command, CommandStatus, Timestamp, wire};
+use mimalloc::MiMalloc;
+
+/// As in `mig-swarm`: the simulator shares the machine with what it measures.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Rounds: an action that warms up, one that counts, and the bare loop.
 const ROUNDS: usize = 5;

@@ -8,6 +8,11 @@ use std::process::ExitCode;
 use arguments::{Arguments, Task};
 use clap::Parser as _;
 use mig_runtime::clock::{Clock as _, SystemClock};
+use mimalloc::MiMalloc;
+
+/// As in the scheduler: a simulator shares the machine with what it measures.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
